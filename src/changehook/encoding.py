@@ -1,0 +1,171 @@
+"""Host values to JSON: the one encoder (RFC 8259)."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import functools
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import Any
+
+import attrs
+
+from changehook.errors import EncodingError
+
+__all__ = ["decode", "encode", "isoformat", "to_plain"]
+
+
+def encode(value: object, *, root: str = "data") -> str:
+    """Return the JSON text of a host value, compact, with non-ASCII characters as they are.
+
+    Args:
+        value: JSON types, ``datetime``, ``date`` and ``time`` (ISO 8601), ``timedelta`` (seconds),
+            ``UUID`` and ``Decimal`` (text), ``Enum`` (its value), sets (sorted lists), ``bytes``
+            (base64), mappings, attrs and dataclass instances, and objects with a ``__json__`` method.
+        root: what the value is called in an error.
+
+    Raises:
+        EncodingError: some part has no JSON form; the error names the part.
+    """
+    try:
+        text = _ENCODER.encode(value)
+        text.encode()
+    except Exception as error:
+        raise _fault(value, root, error) from None
+    return text
+
+
+def decode(text: str | bytes) -> Any:
+    """Return the value of JSON text, refusing ``NaN`` and the infinities.
+
+    Raises:
+        ValueError: the text is not JSON.
+    """
+    return json.loads(text, parse_constant=_no_constant)
+
+
+def to_plain(value: object, *, root: str = "data") -> Any:
+    """Return the value as its receivers will see it: plain JSON types and nothing else.
+
+    Raises:
+        EncodingError: some part has no JSON form.
+    """
+    return json.loads(encode(value, root=root))
+
+
+def isoformat(moment: datetime.datetime) -> str:
+    """Return an aware moment as ISO 8601 text in UTC, with ``T`` and an offset."""
+    return moment.astimezone(datetime.UTC).isoformat()
+
+
+def fields_of(value: object) -> dict[str, Any] | None:
+    """Return the fields of an attrs or dataclass instance, or None for anything else."""
+    cls = type(value)
+    if attrs.has(cls):
+        return {field.name: getattr(value, field.name) for field in attrs.fields(cls)}
+    if dataclasses.is_dataclass(cls):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(cls)}
+    return None
+
+
+def simplify(value: object) -> Any:
+    """Return a value one step closer to JSON.
+
+    Raises:
+        TypeError: no step is known; the message names the type.
+    """
+    hook = getattr(type(value), "__json__", None)
+    if hook is not None:
+        return hook(value)
+    fields = fields_of(value)
+    if fields is not None:
+        return fields
+    return _simplify_by_type(value)
+
+
+@functools.singledispatch
+def _simplify_by_type(value: object) -> Any:
+    cls = type(value)
+    raise TypeError(f"cannot encode {cls.__module__}.{cls.__qualname__}")
+
+
+def _register(types: Sequence[type], how: Callable[[Any], Any]) -> None:
+    for cls in types:
+        _simplify_by_type.register(cls, how)
+
+
+def _sorted_list(value: Set[Any]) -> list[Any]:
+    return sorted(value, key=lambda item: (type(item).__name__, _ENCODER.encode(item)))
+
+
+def _base64(value: bytes | bytearray | memoryview) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+_register([datetime.date, datetime.time], lambda value: value.isoformat())
+_register([datetime.timedelta], lambda value: value.total_seconds())
+_register([uuid.UUID, decimal.Decimal], str)
+_register([enum.Enum], lambda value: value.value)
+_register([Set], _sorted_list)
+_register([bytes, bytearray, memoryview], _base64)
+_register([Mapping], dict)
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=simplify
+)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _fault(value: object, root: str, error: Exception) -> EncodingError:
+    """Return the error for a value that would not encode, naming the smallest part at fault."""
+    if isinstance(error, RecursionError):
+        return EncodingError(root, "nested too deeply")
+    return next(_faults(value, root, ()), EncodingError(root, str(error)))
+
+
+def _faults(value: object, path: str, above: tuple[int, ...]) -> Iterator[EncodingError]:
+    if id(value) in above:
+        yield EncodingError(path, "contains itself")
+        return
+    if not isinstance(value, str | int | float | dict | list | tuple | None):
+        try:
+            value = simplify(value)
+        except Exception as error:
+            yield EncodingError(path, str(error) or type(error).__name__)
+            return
+    inside = (*above, id(value))
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _key_faults(key, path)
+            yield from _faults(item, f"{path}.{key}", inside)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _faults(item, f"{path}.{index}", inside)
+    elif reason := _scalar_fault(value):
+        yield EncodingError(path, reason)
+
+
+def _key_faults(key: object, path: str) -> Iterator[EncodingError]:
+    if not isinstance(key, str | int | float | None):
+        cls = type(key).__qualname__
+        yield EncodingError(path, f"keys must be text, and one is of type {cls}; write str(key)")
+    elif reason := _scalar_fault(key):
+        yield EncodingError(path, f"a key {reason}")
+
+
+def _scalar_fault(value: object) -> str | None:
+    try:
+        _ENCODER.encode(value).encode()
+    except UnicodeEncodeError:
+        return "holds a lone surrogate, which is not text"
+    except Exception as error:
+        return f"has no JSON form ({str(error).splitlines()[0]})"
+    return None

@@ -1,0 +1,162 @@
+"""Every error that this library raises on purpose.
+
+    ChangehookError
+    ├── ConfigurationError       a definition, file or argument is wrong; ``faults`` lists every place
+    ├── NotConfiguredError       ``changehook.emit_change`` before ``changehook.configure``
+    ├── EncodingError            data that has no JSON form; ``path`` says where
+    ├── VerificationError        a received request is not signed as it should be
+    ├── DeliveryNotFoundError    no delivery with that id is kept
+    ├── QueueError               the queue would not take, or cannot do, what was asked
+    │   ├── QueueFullError       no room within the time allowed        (retry helps)
+    │   └── QueueClosedError     the queue was closed
+    └── AttemptError             one attempt failed; ``error_class`` is its class in records
+        ├── DNSError             dns         the name has no address        (retry helps)
+        ├── ConnectError         connect     no connection                  (retry helps)
+        ├── TLSError             tls         no trusted connection          (retry helps)
+        ├── DeadlineError        timeout     the attempt's deadline passed  (retry helps)
+        ├── ProtocolError        protocol    not HTTP, or cut short         (retry helps)
+        ├── BlockedError         blocked     the network policy refused the address
+        ├── RenderError          render      a template could not be rendered
+        └── SetupError           config      the worker lacks what the webhook needs
+
+``retryable`` on every class says whether trying the same thing again can help. Every error can be
+pickled: the arguments that it was built with are its ``args``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+
+class ChangehookError(Exception):
+    """The root of every error of this library."""
+
+    retryable: ClassVar[bool] = False
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong in a document: a JSON pointer (RFC 6901) and what to write instead."""
+
+    pointer: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.message}"
+
+    def under(self, prefix: str) -> Fault:
+        """Return the same fault as seen from a document that holds this one at ``prefix``."""
+        return Fault(prefix + self.pointer, self.message)
+
+
+class ConfigurationError(ChangehookError):
+    """What the host or an operator wrote is wrong; ``faults`` holds every fault found, not just the first."""
+
+    def __init__(self, *faults: Fault | str) -> None:
+        super().__init__(*faults)
+        self.faults: tuple[Fault, ...] = tuple(
+            fault if isinstance(fault, Fault) else Fault("", fault) for fault in faults
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(str(fault) if fault.pointer else fault.message for fault in self.faults)
+
+
+class NotConfiguredError(ChangehookError):
+    """The default emitter was used before ``changehook.configure`` was called."""
+
+
+class EncodingError(ChangehookError):
+    """A value has no JSON form; ``path`` names it from the root, as in ``data.owner.avatar``."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class VerificationError(ChangehookError):
+    """A received request does not carry a signature that one of the secrets made."""
+
+
+class DeliveryNotFoundError(ChangehookError):
+    """No delivery with that id is kept."""
+
+
+class QueueError(ChangehookError):
+    """The queue would not take the deliveries, or cannot do what was asked."""
+
+    retryable = True
+
+
+class QueueFullError(QueueError):
+    """The queue had no room within the time allowed."""
+
+
+class QueueClosedError(QueueError):
+    """The queue was closed and takes no more deliveries."""
+
+    retryable = False
+
+
+class AttemptError(ChangehookError):
+    """One attempt to deliver failed; the message is safe to store and to log."""
+
+    error_class: ClassVar[str] = "protocol"
+    retryable = True
+
+
+class DNSError(AttemptError):
+    """The receiver's name has no address."""
+
+    error_class = "dns"
+
+
+class ConnectError(AttemptError):
+    """No connection to the receiver could be made."""
+
+    error_class = "connect"
+
+
+class TLSError(AttemptError):
+    """No trusted TLS connection to the receiver could be made."""
+
+    error_class = "tls"
+
+
+class DeadlineError(AttemptError):
+    """The attempt's deadline passed."""
+
+    error_class = "timeout"
+
+
+class ProtocolError(AttemptError):
+    """The receiver's answer is not HTTP, is cut short, or is larger than we read."""
+
+    error_class = "protocol"
+
+
+class BlockedError(AttemptError):
+    """The network policy refused the receiver's address."""
+
+    error_class = "blocked"
+    retryable = False
+
+
+class RenderError(AttemptError):
+    """A template could not be rendered for this change."""
+
+    error_class = "render"
+    retryable = False
+
+
+class SetupError(AttemptError):
+    """The worker lacks something that the webhook needs, such as a secret or a CA file."""
+
+    error_class = "config"
+    retryable = False

@@ -1,0 +1,478 @@
+"""The records: Change, Delivery, Attempt, Request, Response. Frozen, checked when built, no I/O."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+import secrets
+import urllib.parse
+import uuid
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from changehook.encoding import decode, fields_of, isoformat
+from changehook.errors import ConfigurationError, Fault
+
+__all__ = [
+    "Attempt",
+    "Change",
+    "Decision",
+    "Delivery",
+    "DeliveryStatus",
+    "Preview",
+    "Request",
+    "Response",
+    "new_delivery_id",
+    "utcnow",
+]
+
+SAFE_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "retry-after",
+        "server",
+        "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
+        "x-hook-signature",
+        "x-hub-signature-256",
+    }
+)
+HIDDEN = "***"
+
+
+def utcnow() -> datetime.datetime:
+    """Return the present moment as an aware UTC datetime: the default clock."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def new_delivery_id(now: datetime.datetime) -> str:
+    """Return a fresh delivery id: ``msg_``, the milliseconds of ``now``, and 80 random bits, in hex."""
+    return f"msg_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
+
+
+def _moment(value: object) -> datetime.datetime | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise ConfigurationError(
+                Fault("/timestamp", "not an ISO 8601 moment such as 2026-01-31T12:00:00+00:00")
+            ) from None
+    if not isinstance(value, datetime.datetime):
+        raise ConfigurationError(
+            Fault("/timestamp", f"expected a datetime, found {type(value).__name__}")
+        )
+    if value.tzinfo is None:
+        raise ConfigurationError(
+            Fault("/timestamp", "has no time zone; write datetime.now(timezone.utc)")
+        )
+    return value
+
+
+def _text_id(value: object) -> object:
+    return str(value) if isinstance(value, uuid.UUID | int) else value
+
+
+def _name_faults(field: str, value: object) -> list[Fault]:
+    if not isinstance(value, str):
+        return [Fault(f"/{field}", f"expected text, found {type(value).__name__}")]
+    if not value:
+        return [Fault(f"/{field}", "must not be empty")]
+    return []
+
+
+def _is_object(value: object) -> bool:
+    if value.__class__ is dict or isinstance(value, Mapping):
+        return True
+    if isinstance(value, type):
+        return False
+    return hasattr(type(value), "__json__") or fields_of(value) is not None
+
+
+def _object_faults(field: str, value: object) -> list[Fault]:
+    if _is_object(value):
+        return []
+    found = type(value).__name__
+    return [
+        Fault(f"/{field}", f"expected a mapping, an attrs or dataclass instance, found {found}")
+    ]
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """Something that happened to one object of the host.
+
+    Args:
+        event: the name of what happened: ``created``, ``updated``, ``deleted`` or a dotted name.
+        model: the type of the object, such as ``site`` or ``dcim.site``.
+        data: the object in its present state: a mapping, or an attrs or dataclass instance.
+        prechange: the object before the change, in the same forms; None when it did not exist.
+        postchange: the object after the change; None when it no longer exists.
+        username: who made the change.
+        request_id: correlates the changes of one request of the host.
+        timestamp: when it happened: an aware datetime, or ISO 8601 text.
+
+    Raises:
+        ConfigurationError: some argument has the wrong type; every fault is listed.
+    """
+
+    event: str
+    model: str
+    data: Any
+    prechange: Any = None
+    postchange: Any = None
+    username: str | None = None
+    request_id: str | None = attrs.field(default=None, converter=_text_id)
+    timestamp: datetime.datetime | None = attrs.field(default=None, converter=_moment)
+
+    def __attrs_post_init__(self) -> None:
+        if (
+            self.event.__class__ is str
+            and self.model.__class__ is str
+            and self.data.__class__ is dict
+            and (self.username is None or self.username.__class__ is str)
+            and (self.request_id is None or self.request_id.__class__ is str)
+            and (self.prechange is None or self.prechange.__class__ is dict)
+            and (self.postchange is None or self.postchange.__class__ is dict)
+            and self.event
+            and self.model
+        ):
+            return
+        faults = self._faults()
+        if faults:
+            raise ConfigurationError(*faults)
+
+    def _faults(self) -> list[Fault]:
+        faults = [*_name_faults("event", self.event), *_name_faults("model", self.model)]
+        faults += _object_faults("data", self.data)
+        for field in ("prechange", "postchange"):
+            snapshot = getattr(self, field)
+            if snapshot is not None:
+                faults += _object_faults(field, snapshot)
+        for field in ("username", "request_id"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, str):
+                faults.append(Fault(f"/{field}", f"expected text, found {type(value).__name__}"))
+        return faults
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Change:
+        """Return the change that a JSON object in the form of the default body describes.
+
+        Raises:
+            ConfigurationError: a key is unknown or missing, or a value is of the wrong type.
+        """
+        if not isinstance(document, Mapping):
+            raise ConfigurationError("a change is a JSON object with event, model and data")
+        values = dict(document)
+        snapshots = values.pop("snapshots", None) or {}
+        if not isinstance(snapshots, Mapping):
+            raise ConfigurationError(Fault("/snapshots", "expected an object"))
+        values.update({f: snapshots.get(f) for f in ("prechange", "postchange") if f in snapshots})
+        known = {field.name for field in attrs.fields(cls)}
+        faults = [
+            Fault(f"/{key}", f"unknown; a change has {', '.join(sorted(known))} and snapshots")
+            for key in values.keys() - known
+        ]
+        faults += [
+            Fault(f"/{key}", "required")
+            for key in ("event", "model", "data")
+            if key not in values
+        ]
+        if faults:
+            raise ConfigurationError(*faults)
+        return cls(**values)
+
+
+class DeliveryStatus(enum.StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERING = "delivering"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+    @property
+    def finished(self) -> bool:
+        """True when nothing more happens to the delivery unless someone asks for it."""
+        return self in _FINISHED
+
+
+_FINISHED = frozenset({DeliveryStatus.DELIVERED, DeliveryStatus.FAILED, DeliveryStatus.SKIPPED})
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One HTTP request made for a delivery, or one failure to make it. Holds no secret.
+
+    Args:
+        number: counts from 1 over the whole life of the delivery.
+        started_at: aware UTC.
+        duration: seconds.
+        method, url, headers: what was sent; the URL without path and query, header values from an
+            allow-list, everything else ``***``.
+        status: the receiver's status code, or None when no complete response head came.
+        response_headers: from the same allow-list.
+        response_body: the first 16 KiB, as text.
+        error_class: None for a delivered attempt, else ``dns``, ``connect``, ``tls``, ``timeout``,
+            ``blocked``, ``protocol``, ``status``, ``render`` or ``config``.
+        error: the same in words.
+        note: trouble that did not undo success, such as a body cut short.
+        address: the numeric address that was dialled.
+    """
+
+    number: int
+    started_at: datetime.datetime
+    duration: float
+    method: str = ""
+    url: str = ""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    status: int | None = None
+    response_headers: Mapping[str, str] = attrs.field(factory=dict)
+    response_body: str = ""
+    error_class: str | None = None
+    error: str | None = None
+    note: str | None = None
+    address: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attempt as plain JSON types."""
+        values = _values(self)
+        values["started_at"] = isoformat(self.started_at)
+        values["headers"] = dict(self.headers)
+        values["response_headers"] = dict(self.response_headers)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Attempt:
+        """Return the attempt that ``to_dict`` described."""
+        moment = datetime.datetime.fromisoformat(values["started_at"])
+        return cls(**{**values, "started_at": moment})
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """What follows from an attempt: a status, and for a retry when.
+
+    Args:
+        status: ``delivered``, ``pending`` (a retry) or ``failed``.
+        due_at: when the retry is due.
+        reason: why, in words.
+    """
+
+    status: DeliveryStatus
+    due_at: datetime.datetime | None = None
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Delivery:
+    """One change on its way to one webhook. Its status changes only in the methods of this class.
+
+    Args:
+        id: unique, stable over retries, and sent as ``webhook-id``; the idempotency key.
+        webhook: the webhook's name; the definition is looked up when the delivery is performed.
+        event, model: as in the change.
+        payload: the context as JSON text, frozen when the change was emitted.
+        created_at, due_at: aware UTC.
+        status: see ``DeliveryStatus``.
+        attempt_number: attempts claimed since the schedule (re)started.
+        attempts: what happened, oldest first.
+        body: the request body, kept from the first attempt so that every retry sends the same.
+        reason: why the delivery stands where it does, in words.
+        revision: counts the transitions; a store refuses to save over a newer one.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    id: str
+    webhook: str
+    event: str
+    model: str
+    payload: str = attrs.field(repr=False)
+    created_at: datetime.datetime
+    due_at: datetime.datetime
+    status: DeliveryStatus = DeliveryStatus.PENDING
+    attempt_number: int = 0
+    attempts: tuple[Attempt, ...] = attrs.field(default=(), repr=len)
+    body: str | None = attrs.field(default=None, repr=False)
+    reason: str = ""
+    revision: int = 0
+
+    def claimed(self) -> Delivery:
+        """Return the delivery as taken by a worker; the attempt counts from here.
+
+        Raises:
+            ValueError: the delivery is not pending.
+        """
+        if self.status is not DeliveryStatus.PENDING:
+            raise ValueError(f"delivery {self.id} is {self.status}, only a pending one is claimed")
+        return self._moved(
+            status=DeliveryStatus.DELIVERING, attempt_number=self.attempt_number + 1
+        )
+
+    def after(self, attempt: Attempt, decision: Decision, *, body: str | None = None) -> Delivery:
+        """Return the delivery after one attempt.
+
+        Args:
+            attempt: what happened.
+            decision: what follows.
+            body: the rendered body, kept if none was kept before.
+        """
+        return self._moved(
+            status=decision.status,
+            attempts=(*self.attempts, attempt),
+            due_at=decision.due_at or self.due_at,
+            body=body if self.body is None else self.body,
+            reason=decision.reason,
+        )
+
+    def retried(self, now: datetime.datetime) -> Delivery:
+        """Return the delivery as due now, by someone's hand; the schedule starts again.
+
+        Raises:
+            ValueError: an attempt is running.
+        """
+        if self.status is DeliveryStatus.DELIVERING:
+            raise ValueError(f"delivery {self.id} is being delivered just now")
+        return self._moved(
+            status=DeliveryStatus.PENDING, due_at=now, attempt_number=0, reason="retried by hand"
+        )
+
+    def skipped(self, reason: str) -> Delivery:
+        """Return the delivery as not made, because its webhook is disabled or gone."""
+        return self._moved(status=DeliveryStatus.SKIPPED, reason=reason)
+
+    def _moved(self, **changes: Any) -> Delivery:
+        return attrs.evolve(self, revision=self.revision + 1, **changes)
+
+    def to_json(self) -> str:
+        """Return the delivery as a JSON message for a broker or a store; it holds no secret."""
+        values = _values(self)
+        values["created_at"] = isoformat(self.created_at)
+        values["due_at"] = isoformat(self.due_at)
+        values["attempts"] = [attempt.to_dict() for attempt in self.attempts]
+        return json.dumps({"version": self.VERSION, **values}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, message: str | bytes) -> Delivery:
+        """Return the delivery of a message that ``to_json`` wrote.
+
+        Raises:
+            ConfigurationError: the message is not a delivery, or of a version that is not known.
+        """
+        try:
+            values = decode(message)
+            version = values.pop("version")
+            if version != cls.VERSION:
+                raise ConfigurationError(
+                    f"delivery message of version {version!r}; this release reads {cls.VERSION}"
+                )
+            return cls._from_values(values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ConfigurationError(f"not a delivery message ({type(error).__name__})") from None
+
+    @classmethod
+    def _from_values(cls, values: dict[str, Any]) -> Delivery:
+        for field in ("created_at", "due_at"):
+            values[field] = datetime.datetime.fromisoformat(values[field])
+        values["status"] = DeliveryStatus(values["status"])
+        values["attempts"] = tuple(Attempt.from_dict(item) for item in values["attempts"])
+        return cls(**values)
+
+
+def _values(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in attrs.fields(type(record))}
+
+
+def redact_url(url: str) -> str:
+    """Return scheme, host and port of a URL; the rest may hold a secret."""
+    parts = urllib.parse.urlsplit(url)
+    rest = "/" + HIDDEN if parts.path.strip("/") or parts.query else "/"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{rest}"
+
+
+def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with every value hidden that is not known to be harmless."""
+    return {
+        name: value if name.lower() in SAFE_HEADERS else HIDDEN for name, value in headers.items()
+    }
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One HTTP request, ready to send. Its repr shows neither path, query, header values nor body.
+
+    Args:
+        method: upper case.
+        url: absolute, percent-encoded, ASCII.
+        headers: in the order sent.
+        body: the exact bytes.
+        literal_host: True when the host stands in the definition, not in the data.
+        verify: whether the receiver's certificate is checked.
+        ca_file: a file of certificate authorities to trust instead of the system's.
+        timeout: seconds for the whole attempt.
+    """
+
+    method: str
+    url: str = attrs.field(repr=redact_url)
+    headers: Mapping[str, str] = attrs.field(repr=lambda headers: repr(redact_headers(headers)))
+    body: bytes = attrs.field(repr=False)
+    literal_host: bool = True
+    verify: bool = True
+    ca_file: str | None = None
+    timeout: float = 15.0
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """What came back: a complete response head, and as much of the body as was read.
+
+    Args:
+        status: the status code, 200 to 599.
+        headers: lower-case names; of a repeated one, the last.
+        body: at most 16 KiB.
+        note: trouble while the body was read, None when it was read to its end.
+        address: the numeric address that answered.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(
+        factory=dict, repr=lambda headers: repr(redact_headers(headers))
+    )
+    body: bytes = attrs.field(default=b"", repr=False)
+    note: str | None = None
+    address: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Preview:
+    """The request that a webhook would send for a change; ``repr`` and ``str`` hide what may be secret.
+
+    Args:
+        request: with every header, signatures included.
+    """
+
+    request: Request
+
+    def to_dict(self, *, reveal: bool = False) -> dict[str, Any]:
+        """Return method, URL, headers and body; redacted unless ``reveal``."""
+        request = self.request
+        return {
+            "method": request.method,
+            "url": request.url if reveal else redact_url(request.url),
+            "headers": dict(request.headers) if reveal else redact_headers(request.headers),
+            "body": request.body.decode(),
+        }
