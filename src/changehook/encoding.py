@@ -17,7 +17,15 @@ import attrs
 
 from changehook.errors import EncodingError
 
-__all__ = ["decode", "encode", "isoformat", "to_plain"]
+__all__ = [
+    "decode",
+    "decode_strict",
+    "encode",
+    "fields_of",
+    "isoformat",
+    "simplify",
+    "to_plain",
+]
 
 
 def encode(value: object, *, root: str = "data") -> str:
@@ -26,8 +34,8 @@ def encode(value: object, *, root: str = "data") -> str:
     Args:
         value: JSON types, ``datetime``, ``date`` and ``time`` (ISO 8601), ``timedelta`` (seconds),
             ``UUID`` and ``Decimal`` (text), ``Enum`` (its value), sets (sorted lists), ``bytes``
-            (base64), mappings, attrs and dataclass instances, and objects with a ``__json__`` method.
-        root: what the value is called in an error.
+            (base64), mappings, attrs and dataclass instances, objects with a ``__json__`` method.
+        root: what the value is called in an error; empty for a mapping whose keys name themselves.
 
     Raises:
         EncodingError: some part has no JSON form; the error names the part.
@@ -47,6 +55,15 @@ def decode(text: str | bytes) -> Any:
         ValueError: the text is not JSON.
     """
     return json.loads(text, parse_constant=_no_constant)
+
+
+def decode_strict(text: str | bytes) -> Any:
+    """Return the value of JSON text that a person wrote, refusing a key that stands twice as well.
+
+    Raises:
+        ValueError: the text is not JSON; the message says where, or names the key.
+    """
+    return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
 
 
 def to_plain(value: object, *, root: str = "data") -> Any:
@@ -120,6 +137,15 @@ _ENCODER = json.JSONEncoder(
 )
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f'the key "{twice}" stands twice in one object')
+    return found
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
@@ -145,7 +171,7 @@ def _faults(value: object, path: str, above: tuple[int, ...]) -> Iterator[Encodi
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _key_faults(key, path)
-            yield from _faults(item, f"{path}.{key}", inside)
+            yield from _faults(item, f"{path}.{key}" if path else str(key), inside)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _faults(item, f"{path}.{index}", inside)

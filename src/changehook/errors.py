@@ -1,7 +1,7 @@
 """Every error that this library raises on purpose.
 
     ChangehookError
-    ├── ConfigurationError       a definition, file or argument is wrong; ``faults`` lists every place
+    ├── ConfigurationError       a definition, file or argument is wrong; see its ``faults``
     ├── NotConfiguredError       ``changehook.emit_change`` before ``changehook.configure``
     ├── EncodingError            data that has no JSON form; ``path`` says where
     ├── VerificationError        a received request is not signed as it should be
@@ -38,7 +38,7 @@ class ChangehookError(Exception):
 
 @attrs.frozen
 class Fault:
-    """One thing that is wrong in a document: a JSON pointer (RFC 6901) and what to write instead."""
+    """One thing that is wrong in a document: its JSON pointer (RFC 6901), what to write instead."""
 
     pointer: str
     message: str
@@ -52,7 +52,8 @@ class Fault:
 
 
 class ConfigurationError(ChangehookError):
-    """What the host or an operator wrote is wrong; ``faults`` holds every fault found, not just the first."""
+    """What the host or an operator wrote is wrong; ``faults`` holds every fault found, not just
+    the first."""
 
     def __init__(self, *faults: Fault | str) -> None:
         super().__init__(*faults)

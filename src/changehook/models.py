@@ -55,7 +55,8 @@ def utcnow() -> datetime.datetime:
 
 
 def new_delivery_id(now: datetime.datetime) -> str:
-    """Return a fresh delivery id: ``msg_``, the milliseconds of ``now``, and 80 random bits, in hex."""
+    """Return a fresh delivery id: ``msg_``, the milliseconds of ``now``, and 80 random bits, in
+    hex."""
     return f"msg_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
 
 
@@ -186,9 +187,7 @@ class Change:
             for key in values.keys() - known
         ]
         faults += [
-            Fault(f"/{key}", "required")
-            for key in ("event", "model", "data")
-            if key not in values
+            Fault(f"/{key}", "required") for key in ("event", "model", "data") if key not in values
         ]
         if faults:
             raise ConfigurationError(*faults)
@@ -319,9 +318,7 @@ class Delivery:
         """
         if self.status is not DeliveryStatus.PENDING:
             raise ValueError(f"delivery {self.id} is {self.status}, only a pending one is claimed")
-        return self._moved(
-            status=DeliveryStatus.DELIVERING, attempt_number=self.attempt_number + 1
-        )
+        return self._moved(status=DeliveryStatus.DELIVERING, attempt_number=self.attempt_number + 1)
 
     def after(self, attempt: Attempt, decision: Decision, *, body: str | None = None) -> Delivery:
         """Return the delivery after one attempt.
@@ -459,7 +456,7 @@ class Response:
 
 @attrs.frozen(kw_only=True)
 class Preview:
-    """The request that a webhook would send for a change; ``repr`` and ``str`` hide what may be secret.
+    """The request that a webhook would send for a change; its repr hides what may be secret.
 
     Args:
         request: with every header, signatures included.

@@ -1,0 +1,99 @@
+"""Everything that is checked: ``nox -s tests``, and lint, types, lowest, bench, docs, build."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "docs", "build"]
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
+# The Python that runs nox is always there, so the tests are never all skipped.
+PYTHONS = sorted({"3.11", "3.12", "3.13", THIS}, key=lambda version: int(version.split(".")[1]))
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, spelling, and who may import whom."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "src"})
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of the library, and of the public API as a host uses it."""
+    session.install("-e", ".", *group("types"))
+    session.run("mypy", "src", "tests/typing")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Every test and every example of the documentation; on one Python with the core's coverage."""
+    session.install("-e", ".", *group("test"))
+    covered = session.python == THIS and not session.posargs
+    coverage = ["--cov", "--cov-report=term", "--cov-fail-under=100"] if covered else []
+    data = Path(session.create_tmp(), "coverage")
+    session.run("pytest", *coverage, *session.posargs, env={"COVERAGE_FILE": str(data)})
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """The tests with the oldest versions that pyproject.toml allows."""
+    session.install("--resolution=lowest-direct", "-e", ".", *group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks; each compares with a peer in the same run and has its limit."""
+    session.install("-e", ".", *group("test"))
+    for script in sorted(ROOT.glob("tests/benchmarks/bench_*.py")):
+        session.run("python", str(script))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation; every warning is an error."""
+    session.install("-e", ".", *group("docs"))
+    out = Path(session.create_tmp(), "html")
+    session.run("sphinx-build", "-E", "-W", "--keep-going", "docs", str(out))
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel, built from the sdist and used as a stranger would: alone, outside the checkout."""
+    session.install(*group("build"), *group("types"))
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "build", "--outdir", f"{folder}/dist")
+        (wheel,) = Path(folder, "dist").glob("*.whl")
+        (sdist,) = Path(folder, "dist").glob("*.tar.gz")
+        session.run("twine", "check", "--strict", str(wheel), str(sdist))
+        session.run("python", "-m", "venv", f"{folder}/venv")
+        session.chdir(folder)
+        python = f"{folder}/venv/bin/python"
+        session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
+        session.run(f"{folder}/venv/bin/changehook", "--version", external=True)
+        session.run(f"{folder}/venv/bin/changehook", "demo", external=True)
+        api = str(ROOT / "tests" / "typing")
+        session.run("mypy", "--strict", "--python-executable", python, api)

@@ -1,0 +1,199 @@
+"""Host values to JSON."""
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import types
+import uuid
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from changehook.encoding import decode, decode_strict, encode, fields_of, isoformat, to_plain
+from changehook.errors import EncodingError
+
+UTC = datetime.UTC
+
+
+class Colour(enum.Enum):
+    """An enumeration of the host."""
+
+    RED = "red"
+
+
+@attrs.define
+class Site:
+    """An attrs class of the host."""
+
+    name: str
+    colour: Colour
+
+
+@dataclasses.dataclass
+class Owner:
+    """A dataclass of the host."""
+
+    name: str
+    sites: list[Site]
+
+
+class Hooked:
+    """A class of the host with a JSON form of its own."""
+
+    def __json__(self):
+        """Give the form."""
+        return {"hooked": datetime.date(2026, 1, 2)}
+
+
+class Image:
+    """A class of the host without a JSON form."""
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05+00:00"),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (datetime.time(3, 4), "03:04:00"),
+        (datetime.timedelta(minutes=2), 120.0),
+        (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (decimal.Decimal("1.10"), "1.10"),
+        (Colour.RED, "red"),
+        ({3, 1, 2}, [1, 2, 3]),
+        (frozenset({"b", "a"}), ["a", "b"]),
+        ({1, "a"}, [1, "a"]),
+        (b"\x00\xff", "AP8="),
+        (bytearray(b"a"), "YQ=="),
+        (memoryview(b"a"), "YQ=="),
+        (types.MappingProxyType({"a": 1}), {"a": 1}),
+        (collections.OrderedDict(a=1), {"a": 1}),
+        ((1, None, True), [1, None, True]),
+        (Site("x", Colour.RED), {"name": "x", "colour": "red"}),
+        (
+            Owner("o", [Site("x", Colour.RED)]),
+            {"name": "o", "sites": [{"name": "x", "colour": "red"}]},
+        ),
+        (Hooked(), {"hooked": "2026-01-02"}),
+        ({"zürich": "☃"}, {"zürich": "☃"}),
+    ],
+)
+def test_host_values_have_a_json_form(value, plain):
+    """Every documented type is encoded as documented."""
+    assert to_plain(value) == plain
+
+
+def test_encoding_is_compact_and_keeps_order_and_characters():
+    """No spaces, keys as given, no escapes that are not needed."""
+    assert encode({"b": 1, "a": "ü"}) == '{"b":1,"a":"ü"}'
+
+
+def cyclic():
+    """Return a list that contains itself."""
+    value = {"list": []}
+    value["list"].append(value)
+    return value
+
+
+def deep():
+    """Return a list nested deeper than the interpreter's stack."""
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+def raising():
+    """Return an object whose own JSON form fails."""
+
+    class Bad:
+        def __json__(self):
+            raise RuntimeError
+
+    return Bad()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"owner": {"avatar": Image()}}, "data.owner.avatar: cannot encode test_encoding.Image"),
+        ({"sites": [1, {"x": float("nan")}]}, "data.sites.1.x: has no JSON form"),
+        ({"x": float("inf")}, "data.x: has no JSON form"),
+        ({"x": "\ud800"}, "data.x: holds a lone surrogate, which is not text"),
+        ({"x": {"\ud800": 1}}, "data.x: a key holds a lone surrogate, which is not text"),
+        ({"x": {(1, 2): 1}}, "data.x: keys must be text, and one is of type tuple; write str(key)"),
+        (cyclic(), "data.list.0: contains itself"),
+        (deep(), "data: nested too deeply"),
+        ({"x": raising()}, "data.x: RuntimeError"),
+        (Owner("o", [Image()]), "data.sites.0: cannot encode test_encoding.Image"),
+    ],
+)
+def test_what_has_no_json_form_is_named(value, message):
+    """The error says which part, from the root."""
+    with pytest.raises(EncodingError) as caught:
+        encode(value)
+    assert str(caught.value).startswith(message)
+
+
+def test_without_a_root_the_keys_name_themselves():
+    """A context's own keys begin the path."""
+    with pytest.raises(EncodingError, match=r"^snapshots\.prechange\.x: cannot encode"):
+        encode({"snapshots": {"prechange": {"x": Image()}}}, root="")
+
+
+def test_a_class_is_not_its_instance():
+    """The fields of a class itself are not data."""
+    with pytest.raises(EncodingError, match="cannot encode"):
+        encode({"x": Site})
+    assert fields_of(Site) is None
+
+
+def test_decoding_refuses_what_is_not_json():
+    """NaN is refused always, a key that stands twice where a person wrote the text."""
+    with pytest.raises(ValueError, match="NaN is not JSON"):
+        decode("[NaN]")
+    assert decode('{"a":1,"a":2}') == {"a": 2}
+    with pytest.raises(ValueError, match='"a" stands twice'):
+        decode_strict('{"b":{"a":1,"a":2}}')
+    assert decode_strict('{"a":{"b":1}}') == {"a": {"b": 1}}
+
+
+def test_a_moment_is_given_in_utc():
+    """Whatever the zone, with T and an offset."""
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    assert isoformat(datetime.datetime(2026, 1, 2, 3, tzinfo=zone)) == "2026-01-02T01:00:00+00:00"
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
+)
+
+
+@given(JSON)
+def test_json_values_come_back_unchanged(value):
+    """Encoding and decoding JSON types is the identity."""
+    assert decode(encode(value)) == value == json.loads(encode(value))
+
+
+@given(
+    st.recursive(
+        JSON | st.builds(Image) | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    )
+)
+def test_any_value_is_encoded_or_refused(value):
+    """Nothing but EncodingError comes out, and what comes out can be sent."""
+    try:
+        text = encode(value)
+    except EncodingError:
+        return
+    decode(text.encode())
