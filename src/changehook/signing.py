@@ -1,0 +1,339 @@
+"""Sign a body and verify a signature: three schemes, and several secrets while they are rotated."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+import re
+import secrets as randomness
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from changehook.errors import ChangehookError, ConfigurationError, SetupError, VerificationError
+
+__all__ = ["SCHEMES", "Secret", "default_scheme", "generate_secret", "sign", "verify"]
+
+HOOK = "x-hook-signature"
+STANDARD = "standard-webhooks"
+HUB = "x-hub-signature-256"
+SCHEMES = (HOOK, STANDARD, HUB)
+
+_HEADERS = {HOOK: "X-Hook-Signature", STANDARD: "webhook-signature", HUB: "X-Hub-Signature-256"}
+_PREFIX = "whsec_"
+_ENVIRONMENT = "env:"
+_HOW_TO_MAKE_ONE = "changehook.signing.generate_secret() makes one"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ID = re.compile(rb"[^.]+")
+_SECONDS = re.compile(rb"[0-9]{1,12}")
+
+
+class Secret:
+    """A signing secret that does not show itself: ``repr`` hides it, and it cannot be pickled.
+
+    Args:
+        value: the text; ``env:NAME`` to read an environment variable, or a callable to call, each
+            time the secret is used; or another ``Secret``.
+
+    Raises:
+        ConfigurationError: the value cannot be a secret.
+    """
+
+    __slots__ = ("_source",)
+    _source: str | Callable[[], str]
+
+    def __init__(self, value: str | Callable[[], str] | Secret) -> None:
+        source = value._source if isinstance(value, Secret) else value
+        fault = _source_fault(source)
+        if fault:
+            raise ConfigurationError(fault)
+        self._source = source
+
+    @property
+    def reference(self) -> str | None:
+        """``env:NAME`` when the secret is kept in the environment, else None."""
+        if isinstance(self._source, str) and self._source.startswith(_ENVIRONMENT):
+            return self._source
+        return None
+
+    def reveal(self) -> str:
+        """Return the secret itself.
+
+        Raises:
+            SetupError: the environment variable is missing, the callable failed, or what they gave
+                cannot be a secret.
+        """
+        if self.reference:
+            return _from_environment(self.reference.removeprefix(_ENVIRONMENT))
+        if isinstance(self._source, str):
+            return self._source
+        return _from_callable(self._source)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return self._source == other._source if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._source)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied; keep env:NAME and pass that on")
+
+
+def default_scheme(secret: str) -> str:
+    """Return the scheme that a secret asks for: ``whsec_`` for Standard Webhooks, else ours."""
+    return STANDARD if secret.startswith(_PREFIX) else HOOK
+
+
+def generate_secret() -> str:
+    """Return a new secret for Standard Webhooks: ``whsec_`` and 32 random bytes in base64."""
+    return _PREFIX + base64.b64encode(randomness.token_bytes(32)).decode("ascii")
+
+
+def sign(
+    body: bytes,
+    *,
+    delivery_id: str,
+    timestamp: int,
+    secrets: str | Sequence[str],
+    schemes: Sequence[str] | None = None,
+) -> dict[str, str]:
+    """Return the signature headers of one request.
+
+    ``X-Hook-Signature`` is the HMAC-SHA512 of the body in hex, ``X-Hub-Signature-256`` is
+    ``sha256=`` and the HMAC-SHA256 of the body in hex: both with the newest secret.
+    ``webhook-signature`` has one ``v1,…`` for every ``whsec_`` secret (Standard Webhooks 1.0); the
+    request must carry the same id and timestamp as ``webhook-id`` and ``webhook-timestamp``.
+
+    Args:
+        body: the exact bytes that are sent.
+        delivery_id: without a dot, because dots separate the parts of what is signed.
+        timestamp: Unix time of this attempt, in whole seconds.
+        secrets: their texts, newest first.
+        schemes: out of ``SCHEMES``; None for the one that the newest secret asks for.
+
+    Raises:
+        SetupError: a secret or a scheme cannot be used.
+        TypeError: the body is not bytes, or the timestamp not a whole number.
+    """
+    _require_bytes(body)
+    keys = _checked(secrets, SetupError)
+    wanted = (default_scheme(keys[0]),) if schemes is None else _known(schemes, SetupError)
+    headers = {}
+    for scheme in wanted:
+        if scheme == STANDARD:
+            value = _signatures(_content(delivery_id, timestamp, body), keys)
+        else:
+            value = _SINGLE[scheme](body, keys[0])
+        headers[_HEADERS[scheme]] = value
+    return headers
+
+
+def verify(
+    body: bytes,
+    headers: Mapping[str, str],
+    secrets: str | Sequence[str],
+    *,
+    tolerance: float = 300.0,
+    now: float | None = None,
+    schemes: Sequence[str] | None = None,
+) -> None:
+    """Return when one of the secrets made a signature that the request carries; raise otherwise.
+
+    Only Standard Webhooks protects against a request that is recorded and sent again later. Where
+    the sender signs in several schemes, ``schemes=["standard-webhooks"]`` insists on it.
+
+    Args:
+        body: the exact bytes that were received.
+        headers: names in any case.
+        secrets: the text of one secret, or of several.
+        tolerance: how many seconds ``webhook-timestamp`` may be off.
+        now: Unix time in seconds; None for the system's clock.
+        schemes: the ones to accept, out of ``SCHEMES``; None for all.
+
+    Raises:
+        VerificationError: a signature, or what belongs to it, is missing or wrong.
+        ConfigurationError: a secret or a scheme cannot be used.
+        TypeError: the body is not bytes.
+    """
+    _require_bytes(body)
+    keys = _checked(secrets, ConfigurationError)
+    wanted = SCHEMES if schemes is None else _known(schemes, ConfigurationError)
+    received = {name.lower(): value.encode(errors="replace") for name, value in headers.items()}
+    found = [scheme for scheme in wanted if _HEADERS[scheme].lower() in received]
+    if not found:
+        raise VerificationError(f"not signed: there is no header {_names(wanted)}")
+    if STANDARD in found:
+        _check_moment(received, tolerance, time.time() if now is None else now)
+    if not any(_made_by(scheme, keys, body, received) for scheme in found):
+        raise VerificationError(_mismatch(found, keys))
+
+
+def _source_fault(source: object) -> str | None:
+    if callable(source):
+        return None
+    if isinstance(source, str) and source.startswith(_ENVIRONMENT):
+        if _VARIABLE.fullmatch(source, len(_ENVIRONMENT)):
+            return None
+        return "a secret that starts with env: names an environment variable, as in env:HOOK_SECRET"
+    return _secret_fault(source)
+
+
+def _secret_fault(secret: object) -> str | None:
+    if not isinstance(secret, str):
+        found = type(secret).__name__
+        return f"a secret is text, env:NAME or a callable that returns text, not {found}"
+    if not secret:
+        return "a secret must not be empty"
+    if not _is_encodable(secret):
+        return "a secret must be text, and this one holds a lone surrogate"
+    return _key_fault(secret) if secret.startswith(_PREFIX) else None
+
+
+def _key_fault(secret: str) -> str | None:
+    try:
+        size = len(_key(secret))
+    except ValueError:
+        return f"a secret that starts with whsec_ goes on in base64; {_HOW_TO_MAKE_ONE}"
+    if not 24 <= size <= 64:
+        return f"a secret that starts with whsec_ holds 24 to 64 bytes; {_HOW_TO_MAKE_ONE}"
+    return None
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _key(secret: str) -> bytes:
+    text = secret.removeprefix(_PREFIX)
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+def _from_environment(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise SetupError(f"the environment variable {name}, which holds the secret, is not set")
+    return _usable(value, f"the environment variable {name}")
+
+
+def _from_callable(source: Callable[[], str]) -> str:
+    try:
+        value = source()
+    except Exception as error:
+        failure = type(error).__name__
+    else:
+        return _usable(value, "the callable")
+    # Outside the handler: else the error, whose text may hold the secret, hangs on as the context.
+    raise SetupError(f"the callable that gives the secret raised {failure}")
+
+
+def _usable(value: str, origin: str) -> str:
+    fault = _secret_fault(value)
+    if fault:
+        raise SetupError(f"{origin} gave no secret: {fault}")
+    return value
+
+
+def _require_bytes(body: object) -> None:
+    if not isinstance(body, bytes):
+        raise TypeError(
+            f"body must be bytes, exactly as they travel, not {type(body).__name__}; "
+            "take the raw body of the request, before anything decodes it"
+        )
+
+
+def _checked(secrets: str | Sequence[str], error: type[ChangehookError]) -> list[str]:
+    keys = [secrets] if isinstance(secrets, str) else list(secrets)
+    if not keys:
+        raise error("there is no secret; give at least one")
+    for fault in map(_secret_fault, keys):
+        if fault:
+            raise error(fault)
+    return keys
+
+
+def _known(schemes: Sequence[str], error: type[ChangehookError]) -> Sequence[str]:
+    unknown = [scheme for scheme in schemes if scheme not in SCHEMES]
+    if isinstance(schemes, str) or unknown:
+        raise error(f"schemes must be a list of names out of {', '.join(SCHEMES)}")
+    return schemes
+
+
+def _content(delivery_id: str, timestamp: int, body: bytes) -> bytes:
+    if type(timestamp) is not int:
+        raise TypeError(f"timestamp must be whole seconds, not {type(timestamp).__name__}")
+    if not _ID.fullmatch(delivery_id.encode(errors="replace")):
+        raise SetupError("a delivery id that is signed must be text without a dot")
+    return f"{delivery_id}.{timestamp}.".encode() + body
+
+
+def _signatures(content: bytes, keys: Sequence[str]) -> str:
+    if not keys[0].startswith(_PREFIX):
+        raise SetupError(
+            f"{STANDARD} needs a newest secret that starts with whsec_; {_HOW_TO_MAKE_ONE}"
+        )
+    return " ".join(_standard(content, key) for key in keys if key.startswith(_PREFIX))
+
+
+def _standard(content: bytes, secret: str) -> str:
+    return "v1," + base64.b64encode(hmac.digest(_key(secret), content, "sha256")).decode("ascii")
+
+
+def _hook(body: bytes, secret: str) -> str:
+    return hmac.digest(secret.encode(), body, "sha512").hex()
+
+
+def _hub(body: bytes, secret: str) -> str:
+    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
+
+
+_SINGLE: Mapping[str, Callable[[bytes, str], str]] = {HOOK: _hook, HUB: _hub}
+
+
+def _check_moment(received: Mapping[str, bytes], tolerance: float, now: float) -> None:
+    for name in ("webhook-id", "webhook-timestamp"):
+        if not received.get(name):
+            raise VerificationError(f"{name} is missing; webhook-signature covers it")
+    if not _ID.fullmatch(received["webhook-id"]):
+        raise VerificationError("webhook-id must not hold a dot")
+    if not _SECONDS.fullmatch(received["webhook-timestamp"]):
+        raise VerificationError("webhook-timestamp is not a whole number of seconds")
+    age = now - int(received["webhook-timestamp"])
+    if not abs(age) <= tolerance:
+        when = "old" if age > 0 else "far ahead"
+        raise VerificationError(
+            f"webhook-timestamp is too {when}: more than {tolerance:g} seconds from this clock"
+        )
+
+
+def _made_by(scheme: str, keys: Sequence[str], body: bytes, received: Mapping[str, bytes]) -> bool:
+    value = received[_HEADERS[scheme].lower()]
+    if scheme != STANDARD:
+        return any(_same(_SINGLE[scheme](body, key), value) for key in keys)
+    content = b".".join([received["webhook-id"], received["webhook-timestamp"], body])
+    expected = [_standard(content, key) for key in keys if key.startswith(_PREFIX)]
+    return any(_same(one, item) for one in expected for item in value.split(b" "))
+
+
+def _same(expected: str, value: bytes) -> bool:
+    return hmac.compare_digest(expected.encode(), value)
+
+
+def _mismatch(found: Sequence[str], keys: Sequence[str]) -> str:
+    if found == [STANDARD] and not any(key.startswith(_PREFIX) for key in keys):
+        return "webhook-signature can only be checked with a secret that starts with whsec_"
+    return (
+        f"{_names(found)} was made with another secret, or over other bytes: "
+        "verify the raw body, before anything decodes it"
+    )
+
+
+def _names(schemes: Sequence[str]) -> str:
+    return " or ".join(_HEADERS[scheme] for scheme in schemes)
