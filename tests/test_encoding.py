@@ -120,7 +120,7 @@ def raising():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"owner": {"avatar": Image()}}, "data.owner.avatar: cannot encode test_encoding.Image"),
+        ({"owner": {"avatar": Image()}}, f"data.owner.avatar: cannot encode {__name__}.Image"),
         ({"sites": [1, {"x": float("nan")}]}, "data.sites.1.x: has no JSON form"),
         ({"x": float("inf")}, "data.x: has no JSON form"),
         ({"x": "\ud800"}, "data.x: holds a lone surrogate, which is not text"),
@@ -129,7 +129,7 @@ def raising():
         (cyclic(), "data.list.0: contains itself"),
         (deep(), "data: nested too deeply"),
         ({"x": raising()}, "data.x: RuntimeError"),
-        (Owner("o", [Image()]), "data.sites.0: cannot encode test_encoding.Image"),
+        (Owner("o", [Image()]), f"data.sites.0: cannot encode {__name__}.Image"),
     ],
 )
 def test_what_has_no_json_form_is_named(value, message):

@@ -377,7 +377,8 @@ def test_internal_does_not_trust_a_host_that_comes_from_data() -> None:
         "10.1.2.3 (host hooks.test) is private (RFC 1918), and internal() opens no host that comes "
         'from data; NetworkPolicy.internal(allow=["10.1.2.3"]) opens it'
     )
-    assert "data" not in (refusal(INTERNAL, "169.254.169.254", literal_host=False) or "data")
+    metadata = refusal(INTERNAL, "169.254.169.254", literal_host=False) or ""
+    assert "is cloud metadata; NetworkPolicy.internal(allow=" in metadata
     opened = NetworkPolicy.internal(allow=["hooks.test"])
     assert refusal(opened, "10.1.2.3", literal_host=False) is None
 

@@ -276,6 +276,10 @@ class Decision:
     reason: str = ""
 
 
+def _count(attempts: tuple[Attempt, ...]) -> str:
+    return str(len(attempts))
+
+
 @attrs.frozen(kw_only=True)
 class Delivery:
     """One change on its way to one webhook. Its status changes only in the methods of this class.
@@ -305,7 +309,7 @@ class Delivery:
     due_at: datetime.datetime
     status: DeliveryStatus = DeliveryStatus.PENDING
     attempt_number: int = 0
-    attempts: tuple[Attempt, ...] = attrs.field(default=(), repr=len)
+    attempts: tuple[Attempt, ...] = attrs.field(default=(), repr=_count)
     body: str | None = attrs.field(default=None, repr=False)
     reason: str = ""
     revision: int = 0

@@ -57,6 +57,11 @@ class Secret:
             return self._source
         return None
 
+    @property
+    def is_literal(self) -> bool:
+        """True when the secret itself was given, and nothing has to be looked up."""
+        return isinstance(self._source, str) and self.reference is None
+
     def reveal(self) -> str:
         """Return the secret itself.
 
