@@ -1,0 +1,395 @@
+"""Does a webhook want a change, and why: the condition documents of NetBox's model."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import attrs
+
+from changehook.encoding import decode_strict, to_plain
+from changehook.errors import ConfigurationError, Fault
+from changehook.evaluation import (
+    OPERATORS,
+    VARIABLES,
+    Group,
+    Leaf,
+    compiled,
+    judge,
+    kind_of,
+    parsed,
+)
+from changehook.models import Change
+from changehook.regexscreen import refusal
+
+__all__ = ["Conditions", "Explanation"]
+
+DEPTH = 16
+CONDITIONS = 256
+SEGMENTS = 32
+LONGEST_LIST = 256
+VALUE_BYTES = 4096
+INTEGER_BITS = 1024
+SHOWN = 160
+
+_KEYS = ("attr", "value", "op", "negate")
+_SETS = ("and", "or")
+_VALUELESS = ("changed", "unchanged")
+
+# What people write instead, with what to write.
+_KEY_HINTS = {"all": "and", "any": "or", "field": "attr", "key": "attr", "name": "attr"}
+_KEY_HINTS |= {"path": "attr", "not": "negate"}
+_OPERATOR_HINTS = {"=": "eq", "==": "eq", "is": "eq", ">": "gt", ">=": "gte", "ge": "gte"}
+_OPERATOR_HINTS |= {"<": "lt", "<=": "lte", "le": "lte", "has": "contains", "match": "regex"}
+_NEGATED_HINTS = {"!=": "eq", "ne": "eq", "neq": "eq", "nin": "in", "not in": "in", "not_in": "in"}
+
+
+class Conditions:
+    """A condition document, checked and compiled.
+
+    ``matches`` is the compiled function itself: ``matches(change)`` returns whether the change
+    meets the conditions, and never raises.
+
+    Args:
+        document: a condition ``{"attr", "value", "op", "negate"}`` or a set ``{"and": […]}`` or
+            ``{"or": […]}``, as parsed from JSON.
+
+    Raises:
+        ConfigurationError: every fault of the document, each with its JSON pointer.
+    """
+
+    __slots__ = ("_sorted", "_text", "_tree", "matches")
+
+    matches: Callable[[Change], bool]
+
+    def __init__(self, document: object) -> None:
+        faults = _Checker().faults_of(document)
+        if faults:
+            raise ConfigurationError(*faults)
+        self._text = json.dumps(document, ensure_ascii=False)
+        self._sorted = json.dumps(document, sort_keys=True)
+        self._tree = parsed(self.document)
+        self.matches = compiled(self._tree)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Conditions:
+        """Return the conditions that JSON text describes.
+
+        Raises:
+            ConfigurationError: the text is not JSON, a key stands twice in one object, or the
+                document has faults.
+        """
+        try:
+            document = decode_strict(text)
+        except RecursionError:
+            raise ConfigurationError("not a JSON document: nested too deeply") from None
+        except ValueError as error:
+            raise ConfigurationError(f"not a JSON document: {error}") from None
+        return cls(document)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The document in plain JSON types, a new copy at each access."""
+        return cast("dict[str, Any]", json.loads(self._text))
+
+    def explain(self, change: Change) -> Explanation:
+        """Return the document as a tree, with what each condition found and its verdict."""
+        return _explained(self._tree, change)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Conditions) and self._sorted == other._sorted
+
+    def __hash__(self) -> int:
+        return hash(self._sorted)
+
+    def __repr__(self) -> str:
+        return f"Conditions({self._text if len(self._text) <= 80 else self._text[:79] + '…'})"
+
+    def __reduce__(self) -> tuple[type[Conditions], tuple[dict[str, Any]]]:
+        return type(self), (self.document,)
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """Why conditions match a change, or do not: the tree of the document with verdicts.
+
+    Args:
+        kind: ``and`` or ``or`` for a set, ``condition`` for one condition.
+        verdict: ``matched``, ``not matched``, or ``unresolvable: `` and why.
+        members: of a set.
+        attr, op, negate, value: of a condition, as in the document.
+        resolved: of a condition, the JSON value found; for ``changed`` and ``unchanged`` an object
+            with what was found in ``prechange`` and ``postchange``.
+
+    ``value`` and ``resolved`` are ``attrs.NOTHING`` where there is none.
+    """
+
+    kind: str
+    verdict: str
+    members: tuple[Explanation, ...] = ()
+    attr: str = ""
+    op: str = ""
+    negate: bool = False
+    value: Any = attrs.field(factory=lambda: attrs.NOTHING)
+    resolved: Any = attrs.field(factory=lambda: attrs.NOTHING)
+
+    @property
+    def matched(self) -> bool:
+        """The verdict as a boolean; what is unresolvable does not match."""
+        return self.verdict == "matched"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why conditions were unresolvable, each with its path; these hold no values."""
+        inside = tuple(reason for member in self.members for reason in member.reasons)
+        _, separator, reason = self.verdict.partition(": ")
+        return (_printable(f"{self.attr}: {reason}"), *inside) if separator else inside
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tree as plain JSON types; a key with nothing to hold is left out."""
+        head = {"kind": self.kind, "verdict": self.verdict, "matched": self.matched}
+        if self.members:
+            return {**head, "members": [member.to_dict() for member in self.members]}
+        condition = {"attr": self.attr, "op": self.op, "negate": self.negate}
+        values = {"value": self.value, "resolved": self.resolved}
+        there = {key: value for key, value in values.items() if value is not attrs.NOTHING}
+        return {**head, **condition, **there}
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{_printable(self.verdict)}: {self.kind if self.members else self._condition()}"
+        for member in self.members:
+            yield from (f"  {line}" for line in member._lines())
+
+    def _condition(self) -> str:
+        words = [_printable(self.attr), "not" if self.negate else "", self.op, _shown(self.value)]
+        found = _shown(self.resolved)
+        return " ".join(filter(None, words)) + (found and f" (found {found})")
+
+
+def _shown(value: Any) -> str:
+    if value is attrs.NOTHING:
+        return ""
+    text = json.dumps(value, ensure_ascii=False)
+    return _printable(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _explained(node: Group | Leaf, change: Change) -> Explanation:
+    """Return the verdict of ``evaluate`` with that of every condition below it."""
+    if isinstance(node, Leaf):
+        verdict, found = judge(node, change)
+        return Explanation(
+            kind="condition",
+            verdict=verdict,
+            attr=node.attr,
+            op=node.op,
+            negate=node.negate,
+            value=_presentable(node.value),
+            resolved=_presentable(found),
+        )
+    members = tuple(_explained(member, change) for member in node.members)
+    verdicts = (member.matched for member in members)
+    matched = all(verdicts) if node.kind == "and" else any(verdicts)
+    verdict = "matched" if matched else "not matched"
+    return Explanation(kind=node.kind, verdict=verdict, members=members)
+
+
+def _presentable(value: Any) -> Any:
+    """Return a plain copy; nothing for what has no JSON form."""
+    try:
+        return value if value is attrs.NOTHING else to_plain(value)
+    except Exception:
+        return attrs.NOTHING
+
+
+class _Checker:
+    """Collects the faults of a document, in bounded time: it may share or hold itself."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.conditions = 0
+
+    def faults_of(self, document: object) -> list[Fault]:
+        self._check(document, "", 1)
+        return self.faults
+
+    def _check(self, document: object, pointer: str, depth: int) -> None:
+        if isinstance(document, dict) and not document.keys().isdisjoint(_SETS):
+            self._check_set(document, pointer, depth)
+            return
+        self._count()
+        if isinstance(document, dict):
+            self._check_condition(document, pointer)
+            return
+        expected = 'a condition {"attr": …, "value": …} or a set {"and": […]}'
+        self._fault(pointer, f"expected {expected}, found {kind_of(document)}")
+
+    def _check_set(self, document: dict[Any, Any], pointer: str, depth: int) -> None:
+        kind = "and" if "and" in document else "or"
+        for key in document:
+            if key != kind:
+                message = f'does not go with "{kind}"; nest one condition in the other'
+                self._fault(f"{pointer}/{_escaped(key)}", message)
+        problem = _members_problem(document[kind], depth)
+        if problem:
+            self._count()
+            self._fault(f"{pointer}/{kind}", problem)
+            return
+        for index, member in enumerate(document[kind]):
+            if self.conditions <= CONDITIONS:
+                self._check(member, f"{pointer}/{kind}/{index}", depth + 1)
+
+    def _check_condition(self, document: dict[Any, Any], pointer: str) -> None:
+        strange = [key for key in document if key not in _KEYS]
+        for key in strange:
+            self._fault(f"{pointer}/{_escaped(key)}", f"unknown key; {_key_hint(key)}")
+        # What a misspelt key leaves missing is no second fault.
+        for key, problem in () if strange else _problems(document):
+            self._fault(f"{pointer}/{key}", problem)
+
+    def _count(self) -> None:
+        self.conditions += 1
+        if self.conditions == CONDITIONS + 1:
+            self._fault("", f"more than {CONDITIONS} conditions; write several webhooks")
+
+    def _fault(self, pointer: str, message: str) -> None:
+        self.faults.append(Fault(pointer, message))
+
+
+def _members_problem(members: object, depth: int) -> str | None:
+    if depth > DEPTH:
+        return f"nested more than {DEPTH} deep"
+    if not isinstance(members, list):
+        return f"expected a list of conditions, found {kind_of(members)}"
+    return None if members else "empty; write a condition, or no conditions at all to match always"
+
+
+def _problems(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    op = document.get("op", "eq")
+    problems = {
+        "attr": _attr_problem(document.get("attr", attrs.NOTHING), op),
+        "op": _op_problem(op),
+        "value": _value_problem(document.get("value", attrs.NOTHING), op),
+        "negate": _negate_problem(document.get("negate", False)),
+    }
+    return ((key, problem) for key, problem in problems.items() if problem)
+
+
+def _negate_problem(negate: object) -> str | None:
+    return None if isinstance(negate, bool) else f"expected a boolean, found {kind_of(negate)}"
+
+
+def _attr_problem(attr: object, op: object) -> str | None:
+    if attr is attrs.NOTHING:
+        return "required: the path of an attribute, such as status.value"
+    if not isinstance(attr, str):
+        return f"expected the path of an attribute, such as status.value, found {kind_of(attr)}"
+    if attr.count(".") >= SEGMENTS:
+        return f"a path of more than {SEGMENTS} steps"
+    if op in _VALUELESS and (attr in VARIABLES or attr.startswith("snapshots.")):
+        return f"{op} looks into both snapshots; write the attribute alone, such as status"
+    return _json_problem(attr)
+
+
+def _op_problem(op: object) -> str | None:
+    if isinstance(op, str) and op in OPERATORS:
+        return None
+    text = op.lower() if isinstance(op, str) else ""
+    if text in _NEGATED_HINTS:
+        return f'unknown operator; write "{_NEGATED_HINTS[text]}" with "negate": true'
+    near = _near(text, _OPERATOR_HINTS, [*OPERATORS])
+    hint = f'did you mean "{near}"?' if near else f"the operators are {', '.join(OPERATORS)}"
+    return f"unknown operator {_quoted(op)}; {hint}"
+
+
+def _value_problem(value: object, op: object) -> str | None:
+    if not isinstance(op, str) or op not in OPERATORS:
+        return None
+    if op in _VALUELESS:
+        return None if value is attrs.NOTHING else f"{op} takes no value; remove it"
+    if value is attrs.NOTHING:
+        return "required: what the attribute is compared with"
+    is_right, expected = _VALUES[op]
+    if not is_right(value):
+        return f"{op} takes {expected}, found {kind_of(value)}"
+    return _json_problem(value) or (refusal(cast("str", value)) if op == "regex" else None)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_ORDERED = (_is_number, "a number")
+_VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "eq": (lambda value: not isinstance(value, dict), "no object; name one of its keys in attr"),
+    "gt": _ORDERED,
+    "gte": _ORDERED,
+    "lt": _ORDERED,
+    "lte": _ORDERED,
+    "in": (lambda value: isinstance(value, list), 'a list of values, such as ["active"]'),
+    "contains": (lambda value: not isinstance(value, dict | None), "text, a number or a list"),
+    "regex": (lambda value: isinstance(value, str), "a pattern as text"),
+}
+
+
+def _json_problem(value: object) -> str | None:
+    """Return why a value is no JSON within the limits; one that holds itself ends too."""
+    size = 0
+    try:
+        for part in _JSON.iterencode(value):
+            size += len(part.encode())
+            if size > VALUE_BYTES:
+                return f"longer than {VALUE_BYTES} bytes"
+        copy = json.loads(_JSON.encode(value))
+        if copy == value:
+            return _size_problem(copy, 1)
+    except UnicodeEncodeError:
+        return "holds a lone surrogate, which is not text"
+    except (TypeError, ValueError, RecursionError):
+        pass
+    return (
+        "not JSON: write text, finite numbers, true, false, null, lists, and objects with text keys"
+    )
+
+
+def _size_problem(value: Any, depth: int) -> str | None:
+    if depth > DEPTH:
+        return f"nested more than {DEPTH} deep"
+    if isinstance(value, int) and value.bit_length() > INTEGER_BITS:
+        return f"an integer of more than {INTEGER_BITS} bits"
+    if isinstance(value, list) and len(value) > LONGEST_LIST:
+        return f"a list of more than {LONGEST_LIST} values"
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next(filter(None, (_size_problem(item, depth + 1) for item in items)), None)
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _quoted(value: object) -> str:
+    return f'"{_escaped(value)}"' if isinstance(value, str) else f"({kind_of(value)})"
+
+
+def _escaped(key: object) -> str:
+    """Return a key for a JSON pointer, short and printable."""
+    text = key[:60] if isinstance(key, str) else f"({kind_of(key)})"
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text.replace("~", "~0").replace("/", "~1")
+
+
+def _near(text: str, hints: dict[str, str], known: list[str]) -> str | None:
+    close = difflib.get_close_matches(text[:20], known, n=1, cutoff=0.5)
+    return hints.get(text) or next(iter(close), None)
+
+
+def _key_hint(key: object) -> str:
+    near = _near(key.lower(), _KEY_HINTS, [*_KEYS, *_SETS]) if isinstance(key, str) else None
+    return f'did you mean "{near}"?' if near else f"the keys are {', '.join((*_KEYS, *_SETS))}"
