@@ -1,0 +1,379 @@
+"""One request to an address that the network policy approved, within one deadline.
+
+Strategy: ``urllib3.connection.HTTPConnection`` writes the request and keeps the connection, but its
+pools are not used: they write path and query to the host's log, give no deadline to a proxy's
+tunnel, and change a shared TLS context at every connection. The socket under each connection
+carries the limits (``sockets``); the address is checked where the socket is made, so that the Host
+header, SNI and the certificate's name stay those of the URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http
+import http.client
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Sequence
+from typing import ClassVar, cast
+
+import attrs
+from urllib3.connection import HTTPConnection
+from urllib3.util import make_headers
+
+from changehook.errors import (
+    BlockedError,
+    ConfigurationError,
+    ConnectError,
+    DeadlineError,
+    ProtocolError,
+    SetupError,
+)
+from changehook.forks import after_fork_in_child
+from changehook.interfaces import Resolver
+from changehook.models import Request, Response
+from changehook.network import Destination, NetworkPolicy, destination
+from changehook.sockets import (
+    DeadlineSocket,
+    Limits,
+    Lookups,
+    Phase,
+    TLSContexts,
+    classified,
+    connect,
+    resolve,
+    secure,
+)
+
+__all__ = ["HTTPTransport", "resolve"]
+
+KEPT_BODY = 16 * 1024
+PIECE = 8 * 1024
+MAX_IDLE = 64
+CUT_SHORT = "body cut short"
+
+PUBLIC_ONLY = NetworkPolicy()
+
+Key = tuple[str, str, int, bool, ssl.SSLContext | None]
+Dial = Callable[[Limits], DeadlineSocket]
+
+
+class HTTPTransport:
+    """Sends requests over HTTP/1.1 and keeps the connections; shared by any number of threads.
+
+    Delivery is at least once: a request on a kept connection that the receiver closed meanwhile is
+    repeated at once on a new one, when not one byte of an answer came. The delivery's id makes a
+    duplicate recognisable.
+
+    Args:
+        network: which addresses may be called; checked on each address at the moment it is dialled.
+        resolver: returns the numeric addresses of a name.
+        proxy: ``http://host:port`` of an HTTP proxy, with ``user:password@`` if it wants them.
+            Its own address is not checked, and the receivers' addresses are not seen from here: the
+            proxy has to hold the network policy then.
+        max_pools: for how many destinations idle connections are kept.
+        clock: a monotonic clock in seconds, for the deadline.
+
+    Raises:
+        ConfigurationError: ``proxy`` is not such a URL.
+    """
+
+    _idle: _IdleConnections
+    _contexts: TLSContexts
+    _lookups: Lookups
+
+    def __init__(
+        self,
+        *,
+        network: NetworkPolicy = PUBLIC_ONLY,
+        resolver: Resolver = resolve,
+        proxy: str | None = None,
+        max_pools: int = 100,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._network = network
+        self._resolver = resolver
+        self._proxy = None if proxy is None else _Proxy.from_url(proxy)
+        self._max_pools = max_pools
+        self._clock = clock
+        self._inherited: list[object] = []
+        self._reset()
+        after_fork_in_child(self._after_fork)
+
+    def send(self, request: Request, /) -> Response:
+        """Return the receiver's answer, whatever its status: a complete response head is an answer.
+
+        Trouble in the body after it is told in ``Response.note``.
+
+        Raises:
+            AttemptError: there is no complete response head with a status from 200 to 599; the
+                class says why.
+        """
+        try:
+            place = destination(request.url)
+        except ValueError as error:
+            raise SetupError(f"the URL cannot be called: {error}") from None
+        limits = Limits(place.origin.partition("//")[2], request.timeout, self._clock)
+        try:
+            return self._send(request, place, limits)
+        except Exception as error:
+            raise classified(error, limits) from None
+
+    def close(self) -> None:
+        """Close idle connections. Sending afterwards is allowed and opens new ones."""
+        idle, self._idle = self._idle, _IdleConnections(self._max_pools)
+        idle.close()
+
+    def _reset(self) -> None:
+        self._idle = _IdleConnections(self._max_pools)
+        self._contexts = TLSContexts()
+        self._lookups = Lookups(self._resolver)
+
+    def _after_fork(self) -> None:
+        """Start anew, and keep what the parent still uses from being closed here."""
+        self._inherited += [self._idle, self._contexts, self._lookups]
+        self._reset()
+
+    def _send(self, request: Request, place: Destination, limits: Limits) -> Response:
+        secured = place.scheme == "https"
+        context = self._contexts.get(request.verify, request.ca_file) if secured else None
+        key = (place.scheme, place.host, place.port, request.literal_host, context)
+        idle = self._idle
+        kept = idle.take(key)
+        if kept is not None:
+            try:
+                return _exchange(kept, request, place, limits, idle)
+            except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                if limits.received:
+                    raise
+        return _exchange(self._new_connection(key, place), request, place, limits, idle)
+
+    def _new_connection(self, key: Key, place: Destination) -> _Connection:
+        kind = _Connection if key[-1] is None else _TLSConnection
+        if self._proxy is None:
+            dial = functools.partial(self._dial, place, key[3])
+            return kind(place.host, place.port, key=key, dial=dial)
+        proxy = self._proxy
+        dial = functools.partial(self._dial_proxy, proxy)
+        connection = kind(proxy.host, proxy.port, key=key, dial=dial, proxy=proxy)
+        if key[-1] is not None:
+            connection.set_tunnel(place.host, place.port, headers=proxy.headers)
+        return connection
+
+    def _dial(self, place: Destination, literal_host: bool, limits: Limits) -> DeadlineSocket:
+        found = self._lookups.addresses(place.host, place.port, limits)
+        check = functools.partial(self._network.check, literal_host=literal_host)
+        return connect(_permitted(found, place, check), place.port, limits)
+
+    def _dial_proxy(self, proxy: _Proxy, limits: Limits) -> DeadlineSocket:
+        found = self._lookups.addresses(proxy.host, proxy.port, limits)
+        try:
+            return connect(found, proxy.port, limits)
+        except ConnectError as error:
+            raise ConnectError(f"the proxy cannot be reached: {error}") from None
+
+
+def _permitted(
+    addresses: Sequence[str], place: Destination, check: Callable[[str, Destination], None]
+) -> list[str]:
+    """Return the addresses that the policy permits; when it permits none, raise for the first."""
+    permitted = []
+    refusals = []
+    for address in addresses:
+        try:
+            check(address, place)
+            permitted.append(address)
+        except BlockedError as error:
+            refusals.append(error)
+    if not permitted:
+        raise refusals[0]
+    return permitted
+
+
+@attrs.frozen(kw_only=True)
+class _Proxy:
+    """An HTTP proxy; ``headers`` hold the credentials."""
+
+    host: str
+    port: int
+    headers: dict[str, str] = attrs.field(repr=False)
+
+    @classmethod
+    def from_url(cls, url: str) -> _Proxy:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host, port = parts.hostname, parts.port or 80
+            if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query:
+                raise ValueError
+            credentials = urllib.parse.unquote(parts.netloc.rpartition("@")[0])
+            headers = make_headers(proxy_basic_auth=credentials) if credentials else {}
+        except ValueError:
+            raise ConfigurationError(
+                "proxy: expected http://host:port, or http://user:password@host:port"
+            ) from None
+        return cls(host=host, port=port, headers=dict(headers))
+
+
+class _Connection(HTTPConnection):
+    """A connection that carries one request at a time within the limits of its attempt."""
+
+    limits: Limits
+    address: str
+
+    def __init__(
+        self, host: str, port: int, *, key: Key, dial: Dial, proxy: _Proxy | None = None
+    ) -> None:
+        super().__init__(host, port)
+        self.key = key
+        self._dial = dial
+        self._forwarder = proxy if key[-1] is None else None
+
+    def ask(self, request: Request, place: Destination, limits: Limits) -> http.client.HTTPResponse:
+        """Return the answer to a request, its body not read yet."""
+        self.limits = limits
+        if isinstance(self.sock, DeadlineSocket):
+            self.sock.limits = limits
+        else:
+            self.connect()
+        limits.enter(Phase.REQUEST)
+        # A receiver may answer and close before it has read the whole request: look for the answer.
+        with contextlib.suppress(ConnectionError):
+            self._write(request, place)
+        limits.enter(Phase.HEAD)
+        # Not urllib3's: that one writes the path to the log when a header is malformed.
+        return http.client.HTTPConnection.getresponse(self)
+
+    def connect(self) -> None:
+        super().connect()
+        name, context = self.key[1], self.key[-1]
+        if context is not None:
+            self.sock = secure(cast(DeadlineSocket, self.sock), context, name.rstrip("."))
+
+    def _new_conn(self) -> socket.socket:
+        limits = self.limits
+        limits.enter(Phase.LOOKUP)
+        sock = self._dial(limits)
+        self.address = sock.address
+        limits.enter(Phase.PROXY)
+        return sock
+
+    def check_status(self, status: int) -> None:
+        """Raise for a status that is not the receiver's final answer."""
+        where = self.limits.where
+        if self._forwarder is not None and status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            raise ConnectError(f"the proxy opened no way to {where}: it answered {status}")
+        if not 200 <= status <= 599:
+            raise ProtocolError(f"{where} answered {status}; a final status is from 200 to 599")
+
+    def _write(self, request: Request, place: Destination) -> None:
+        target, headers = place.target, request.headers
+        if self._forwarder is not None:
+            target = place.origin.removesuffix(":80") + target
+            headers = {**headers, **self._forwarder.headers}
+        self.request(request.method, target, body=request.body or None, headers=headers)
+
+
+class _TLSConnection(_Connection):
+    default_port: ClassVar[int] = 443  # type: ignore[misc]  # http.client has it as an instance's
+
+
+class _IdleConnections:
+    """Connections that wait for their next request, by destination; the longest unused go first."""
+
+    def __init__(self, max_destinations: int) -> None:
+        self._max = max_destinations
+        self._lock = threading.Lock()
+        self._kept: dict[Key, list[_Connection]] = {}
+        self._closed = False
+
+    def take(self, key: Key) -> _Connection | None:
+        """Return the connection used last, if one is open that the receiver did not close."""
+        while True:
+            with self._lock:
+                kept = self._kept.get(key)
+                connection = kept.pop() if kept else None
+            if connection is None or connection.is_connected:
+                return connection
+            connection.close()
+
+    def give(self, connection: _Connection) -> None:
+        """Keep a connection whose last answer was read to its end."""
+        with self._lock:
+            surplus = self._give(connection)
+        for unwanted in surplus:
+            unwanted.close()
+
+    def _give(self, connection: _Connection) -> list[_Connection]:
+        if self._closed:
+            return [connection]
+        kept = self._kept.pop(connection.key, [])
+        self._kept[connection.key] = kept
+        if len(kept) >= MAX_IDLE:
+            return [connection]
+        kept.append(connection)
+        return self._kept.pop(next(iter(self._kept))) if len(self._kept) > self._max else []
+
+    def close(self) -> None:
+        """Close all, and from now on whatever is given."""
+        with self._lock:
+            self._closed = True
+            kept, self._kept = self._kept, {}
+        for connection in (one for several in kept.values() for one in several):
+            connection.close()
+
+
+def _exchange(
+    connection: _Connection,
+    request: Request,
+    place: Destination,
+    limits: Limits,
+    idle: _IdleConnections,
+) -> Response:
+    try:
+        with contextlib.closing(connection.ask(request, place, limits)) as answer:
+            connection.check_status(answer.status)
+            response = _response(answer, connection.address, limits)
+    except BaseException:
+        connection.close()
+        raise
+    if response.note is None and not connection.is_closed:
+        idle.give(connection)
+    else:
+        connection.close()
+    return response
+
+
+def _response(answer: http.client.HTTPResponse, address: str, limits: Limits) -> Response:
+    headers = {name.lower(): _FOLD.sub(" ", value) for name, value in answer.headers.items()}
+    body, note = _body(answer, limits)
+    return Response(status=answer.status, headers=headers, body=body, note=note, address=address)
+
+
+_FOLD = re.compile(r"[ \t]*[\r\n]+[ \t]*")
+
+
+def _body(answer: http.client.HTTPResponse, limits: Limits) -> tuple[bytes, str | None]:
+    """Return what is kept of the body, and what went wrong with it."""
+    if answer.headers.defects:
+        return b"", "a malformed header; the body was not read"
+    limits.enter(Phase.BODY)
+    kept = bytearray()
+    note = None
+    try:
+        # Piece by piece, so that what came before trouble is not lost.
+        while piece := answer.read1(PIECE):
+            kept += piece[: KEPT_BODY - len(kept)]
+        if answer.length:
+            note = CUT_SHORT
+    except DeadlineError:
+        note = "the deadline passed while the body was read"
+    except (ProtocolError, http.client.LineTooLong):
+        note = "body longer than 64 KiB; the rest was not read"
+    except Exception:
+        note = CUT_SHORT
+    return bytes(kept), note

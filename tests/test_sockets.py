@@ -1,0 +1,174 @@
+"""Deadlines, byte budgets, look-ups and connecting."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+from misbehaving import LIMIT, Server, well
+
+from changehook.errors import (
+    AttemptError,
+    ConnectError,
+    DeadlineError,
+    DNSError,
+    ProtocolError,
+)
+from changehook.sockets import (
+    MAX_LOOKUPS,
+    Limits,
+    Lookups,
+    Phase,
+    classified,
+    connect,
+    resolve,
+)
+
+
+def limits(seconds: float = LIMIT) -> Limits:
+    """Return limits that start now."""
+    return Limits("receiver.test:80", seconds, time.monotonic)
+
+
+def frozen(seconds: float) -> Limits:
+    """Return limits whose deadline never comes, because their clock stands still."""
+    return Limits("receiver.test:80", seconds, lambda: 0.0)
+
+
+class Blocking:
+    """A resolver that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.go_on.wait(LIMIT)
+        return ["127.0.0.1"]
+
+
+class TestLimits:
+    def test_the_deadline(self) -> None:
+        """What remains is counted down by the clock, and none left is an error with its place."""
+        moments = iter([100.0, 101.0, 103.0])
+        left = Limits("receiver.test:80", 2.5, lambda: next(moments))
+        assert left.remaining() == 1.5
+        left.enter(Phase.HEAD)
+        with pytest.raises(DeadlineError) as caught:
+            left.remaining()
+        assert str(caught.value) == "2.5 s passed while waiting for the answer of receiver.test:80"
+
+
+class TestLookups:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+    def test_an_address_is_not_looked_up(self, host: str) -> None:
+        """A numeric host is its own address."""
+        assert Lookups(Blocking()).addresses(host, 80, limits()) == [host]
+
+    def test_the_systems_resolver(self) -> None:
+        """The system's resolver gives numeric addresses, each once, for names and odd spellings."""
+        assert set(resolve("localhost", 80)) <= {"127.0.0.1", "::1"}
+        assert Lookups(resolve).addresses("0x7f.1", 80, limits()) == ["127.0.0.1"]
+
+    def test_a_name_that_does_not_exist(self) -> None:
+        """The resolver's own words say why there is no address."""
+
+        def resolver(host: str, port: int) -> Sequence[str]:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        with pytest.raises(DNSError) as caught:
+            Lookups(resolver).addresses("nowhere.test", 80, limits())
+        assert str(caught.value) == "nowhere.test has no address: Name or service not known"
+
+    @pytest.mark.parametrize("found", [[], ["receiver.test"], ["127.0.0.1", ""]])
+    def test_an_answer_without_addresses(self, found: list[str]) -> None:
+        """An empty answer, or one that is not numeric and would be resolved again, is refused."""
+        with pytest.raises(DNSError, match=r"receiver\.test has no address"):
+            Lookups(lambda host, port: found).addresses("receiver.test", 80, limits())
+
+    @pytest.mark.parametrize("error", [TimeoutError(), OSError("no such host"), UnicodeError("x")])
+    def test_a_resolver_that_fails(self, error: Exception) -> None:
+        """Any failure of a resolver is a failure to find the address, its own time-out too."""
+
+        def resolver(host: str, port: int) -> Sequence[str]:
+            raise error
+
+        with pytest.raises(DNSError, match=type(error).__name__):
+            Lookups(resolver).addresses("receiver.test", 80, limits())
+
+    def test_a_resolver_that_hangs(self) -> None:
+        """The deadline is kept whatever the resolver does, and when all threads hang too."""
+        resolver = Blocking()
+        lookups = Lookups(resolver)
+        for _ in range(MAX_LOOKUPS + 1):
+            with pytest.raises(DeadlineError, match="looking up"):
+                lookups.addresses("receiver.test", 80, limits(0.02))
+        names = [thread.name for thread in threading.enumerate()]
+        assert names.count("changehook-lookup") == MAX_LOOKUPS
+        resolver.go_on.set()
+        assert lookups.addresses("receiver.test", 80, limits()) == ["127.0.0.1"]
+
+    def test_no_thread_can_be_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While Python exits, when it starts no threads, names are still found."""
+
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+        lookups = Lookups(lambda host, port: ["127.0.0.1"])
+        for _ in range(MAX_LOOKUPS + 1):
+            assert lookups.addresses("receiver.test", 80, limits()) == ["127.0.0.1"]
+
+
+class TestConnect:
+    def test_the_first_that_answers(self) -> None:
+        """Addresses are tried in turn until one takes the connection."""
+        with Server(well) as server, connect(["::1", "127.0.0.1"], server.port, limits()) as sock:
+            assert sock.getpeername() == ("127.0.0.1", server.port)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    def test_every_failure_is_named(self) -> None:
+        """The error says of each address why it failed; no more than four are tried."""
+        with Server(well) as server:
+            port = server.port
+        addresses = ["127.0.0.1", "255.255.255.255", "fe80::1", "127.0.0.1", "127.0.0.2"]
+        with pytest.raises(ConnectError) as caught:
+            connect(addresses, port, limits())
+        assert str(caught.value) == (
+            "no connection to receiver.test:80: 127.0.0.1 refused, "
+            "255.255.255.255 is unreachable, fe80::1 failed (EINVAL), 127.0.0.1 refused"
+        )
+
+    def test_an_address_that_does_not_answer(self) -> None:
+        """An address that stays silent uses its share of the time and is named."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            port = full.getsockname()[1]
+            with socket.create_connection(("127.0.0.1", port), timeout=LIMIT):
+                with pytest.raises(ConnectError, match=r"127\.0\.0\.1 did not answer$"):
+                    connect(["127.0.0.1"], port, frozen(0.2))
+                with pytest.raises(DeadlineError, match="while connecting to"):
+                    connect(["127.0.0.1"], port, limits(0.2))
+
+
+class TestClassified:
+    @pytest.mark.parametrize(
+        ("phase", "error", "expected"),
+        [
+            (Phase.HEAD, MemoryError("s3cret"), ProtocolError),
+            (Phase.HEAD, ConnectError("mine"), ConnectError),
+            (Phase.LOOKUP, OSError(errno.EMFILE, "s3cret"), ConnectError),
+            (Phase.CONNECT, RuntimeError("s3cret"), ConnectError),
+        ],
+    )
+    def test_foreign_texts_are_not_passed_on(
+        self, phase: Phase, error: Exception, expected: type[AttemptError]
+    ) -> None:
+        """Whatever is raised becomes an error of this library without the words of the other."""
+        left = limits()
+        left.enter(phase)
+        found = classified(error, left)
+        assert type(found) is expected
+        assert "s3cret" not in str(found)

@@ -1,0 +1,357 @@
+"""HTTPTransport against real receivers on loopback."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from misbehaving import BEHAVIOURS, LIMIT, Server, answer, post, says, well
+
+from changehook.errors import (
+    AttemptError,
+    BlockedError,
+    ConfigurationError,
+    ConnectError,
+    DeadlineError,
+    DNSError,
+    ProtocolError,
+    SetupError,
+)
+from changehook.models import Request, Response
+from changehook.network import NetworkPolicy
+from changehook.transport import HTTPTransport
+
+CORPUS = Path(__file__).resolve().parents[1].parent / "shared/data/attacks/responses.json"
+LOOPBACK = NetworkPolicy(allow=["127.0.0.1", "::1"])
+SHORT = 0.6
+KEPT = 16 * 1024
+
+DEADLINE_NOTE = "the deadline passed while the body was read"
+LONG_NOTE = "body longer than 64 KiB; the rest was not read"
+CUT_NOTE = "body cut short"
+HEADER_NOTE = "a malformed header; the body was not read"
+
+Outcome = type[AttemptError] | tuple[int, bytes, str | None]
+
+# What each behaviour has to lead to: an error class, or status, body and note.
+OUTCOMES: dict[str, Outcome] = {
+    "normal": (200, b"ok", None),
+    "infinite_body_no_length": (200, b"x" * KEPT, LONG_NOTE),
+    "infinite_body_chunked": (200, b"x" * KEPT, LONG_NOTE),
+    "huge_content_length": (200, b"x" * KEPT, LONG_NOTE),
+    "drip_body": (200, None, DEADLINE_NOTE),
+    "drip_headers": DeadlineError,
+    "half_headers_then_silent": DeadlineError,
+    "content_encoding_100": (200, b"ok", None),
+    "bad_gzip": (200, b"not gzip", None),
+    "unknown_encoding": (200, b"ok", None),
+    "giant_header_line": ProtocolError,
+    "headers_99x60k": ProtocolError,
+    "one_103": ProtocolError,
+    "switching_101": ProtocolError,
+    "close_mid_headers": ProtocolError,
+    "chunk_garbage": (200, b"", CUT_NOTE),
+    "chunk_ext_infinite": (200, b"", LONG_NOTE),
+    "chunk_size_underscore": (200, b"ok", None),
+    "trailers_infinite": (200, b"ok", LONG_NOTE),
+    "cl_negative": (200, b"ok", None),
+    "garbage_status": ProtocolError,
+    "status_999": ProtocolError,
+    "http2_preface": ProtocolError,
+    "header_no_colon": (200, b"", HEADER_NOTE),
+    "header_non_ascii": (200, b"", HEADER_NOTE),
+    "redirect_self": (302, b"", None),
+    "redirect_infinite_body": (302, b"x" * KEPT, LONG_NOTE),
+    "retry_after_4": (503, b"", None),
+    "body_on_204": (204, b"", None),
+    "reads_slowly": DeadlineError,
+    "early_413_close": (413, b"no", None),
+    "never_answers": DeadlineError,
+    "closes_without_answer": ProtocolError,
+    "resets_without_answer": ProtocolError,
+    "closes_after_status_line": ProtocolError,
+    "drip_status": DeadlineError,
+    "continue_flood": ProtocolError,
+    "continue_drip": DeadlineError,
+    "continue_once": (200, b"ok", None),
+    "http_2_0": ProtocolError,
+    "too_many_headers": ProtocolError,
+    "drip_chunk_size": (200, b"first", DEADLINE_NOTE),
+    "drip_chunks": (200, None, DEADLINE_NOTE),
+    "chunk_negative": (200, None, LONG_NOTE),
+    "chunk_huge": (200, b"hello", CUT_NOTE),
+    "cut_body": (200, b"first", CUT_NOTE),
+    "cut_chunk": (200, b"first", CUT_NOTE),
+    "until_close": (200, b"all of it", None),
+    "error_500": (500, b"trace", None),
+    "gone_410": (410, b"", None),
+    "folded_header": (200, b"ok", None),
+}
+
+
+def to(server: Server, path: str = "/hook", **changes: object) -> Request:
+    """Return a small POST to a server."""
+    return post(**{"url": f"http://127.0.0.1:{server.port}{path}", **changes})
+
+
+def within_limit(call: Callable[[], Response]) -> Response | AttemptError:
+    """Return what a call returned, or the error of an attempt; fail if it does not end."""
+    outcome: list[Response | AttemptError] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except AttemptError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    assert outcome, "the attempt did not end"
+    return outcome[0]
+
+
+def sent(request: Request, **settings: object) -> Response | AttemptError:
+    """Return the outcome of one attempt over a transport of its own."""
+    transport = HTTPTransport(**{"network": LOOPBACK, **settings})
+    try:
+        return within_limit(lambda: transport.send(request))
+    finally:
+        transport.close()
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("name", BEHAVIOURS)
+    def test_every_behaviour_ends_as_demanded(self, name: str) -> None:
+        """Whatever a receiver does, the attempt ends, reads little, and has a class or a status."""
+        body = b"x" * (16 * 1024 * 1024) if name in ("reads_slowly", "early_413_close") else b"{}"
+        seconds = LIMIT if name == "early_413_close" else SHORT
+        with Server(BEHAVIOURS[name]) as server:
+            outcome = sent(to(server, body=body, timeout=seconds))
+        expected = OUTCOMES[name]
+        if isinstance(expected, tuple):
+            assert isinstance(outcome, Response), repr(outcome)
+            status, kept, note = expected
+            assert (outcome.status, outcome.note) == (status, note)
+            assert kept is None or outcome.body == kept
+            assert outcome.address == "127.0.0.1"
+        else:
+            assert type(outcome) is expected, repr(outcome)
+            assert f"127.0.0.1:{server.port}" in str(outcome)
+        assert server.connections == 1
+        assert server.sent < 32 * 1024 * 1024
+
+    def test_every_row_of_the_corpus_is_among_them(self) -> None:
+        """No server behaviour of the attack corpus is left out."""
+        if not CORPUS.exists():
+            pytest.skip("the attack corpus lies outside this repository and is not here")
+        names = {row["name"] for row in json.loads(CORPUS.read_text())["responses"]}
+        assert names <= OUTCOMES.keys() <= BEHAVIOURS.keys()
+
+    def test_a_redirect_is_returned_and_not_followed(self) -> None:
+        """A 302 to another address is an answer like any other: nobody else is called."""
+        with Server(well) as other:
+            target = f"Location: http://127.0.0.1:{other.port}/"
+            with Server(says(answer("302 Found", b"", target))) as server:
+                outcome = sent(to(server))
+            assert isinstance(outcome, Response)
+            assert outcome.headers["location"].endswith(f":{other.port}/")
+            assert other.connections == 0
+
+    def test_header_names_are_lower_case_and_values_one_line(self) -> None:
+        """The response's headers are easy to look up and to show."""
+        with Server(BEHAVIOURS["folded_header"]) as server:
+            outcome = sent(to(server))
+        assert isinstance(outcome, Response)
+        assert outcome.headers == {"x-folded": "one two", "content-length": "2"}
+
+    @pytest.mark.parametrize(("size", "note"), [(65536, None), (200_000, LONG_NOTE)])
+    def test_the_body_is_read_to_64_kib_and_16_are_kept(self, size: int, note: str | None) -> None:
+        """A body of 64 KiB is read whole, a longer one is not; 16 KiB are kept."""
+        with Server(says(answer("200 OK", b"b" * size))) as server:
+            outcome = sent(to(server))
+        assert isinstance(outcome, Response)
+        assert (outcome.body, outcome.note) == (b"b" * KEPT, note)
+
+
+class TestRequests:
+    def test_the_request_on_the_wire(self) -> None:
+        """Method, path and query go out as they are, with Host, length and identity encoding."""
+        with Server(well) as server:
+            sent(to(server, "/a/../%41/100%?q=%2f&x=[1]", body=b'{"a": 1}'))
+        assert server.requests == [
+            b"POST /a/../%41/100%?q=%2f&x=[1] HTTP/1.1\r\n"
+            + f"Host: 127.0.0.1:{server.port}\r\nAccept-Encoding: identity\r\n".encode()
+            + b"Content-Length: 8\r\nContent-Type: application/json\r\n"
+            b'User-Agent: changehook/test\r\n\r\n{"a": 1}'
+        ]
+
+    def test_a_get_without_body_has_no_length(self) -> None:
+        """An empty body of a method that has none is not announced."""
+        with Server(well) as server:
+            sent(to(server, method="GET", body=b"", headers={"Accept-Encoding": "identity"}))
+        assert b"Content-Length" not in server.requests[0]
+        assert server.requests[0].count(b"Accept-Encoding: identity") == 1
+
+    def test_the_host_stays_the_name_while_the_address_is_pinned(self) -> None:
+        """The receiver sees its name in Host, though a numeric address was dialled."""
+        asked = []
+
+        def resolver(host: str, port: int) -> Sequence[str]:
+            asked.append((host, port))
+            return ["127.0.0.1"]
+
+        with Server(well) as server:
+            url = f"http://Receiver.Test.:{server.port}/"
+            outcome = sent(to(server, url=url), resolver=resolver)
+        assert isinstance(outcome, Response)
+        assert outcome.address == "127.0.0.1"
+        assert asked == [("receiver.test.", server.port)]
+        assert b"\r\nHost: receiver.test:%d\r\n" % server.port in server.requests[0]
+
+    @pytest.mark.parametrize("url", ["ftp://h0st.test/p4th", "http://u:s3cret@h0st.test/", "/p4th"])
+    def test_a_url_that_cannot_be_called_is_a_fault_of_the_setup(self, url: str) -> None:
+        """What is not http or https with a host is refused, and not shown."""
+        with pytest.raises(SetupError, match="the URL cannot be called") as caught:
+            HTTPTransport().send(Request(method="POST", url=url, headers={}, body=b""))
+        assert "s3cret" not in str(caught.value)
+        assert "p4th" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"headers": {"X-Bad": "s3cret\r\nX-Evil: 1"}},
+            {"headers": {"X-Bad": "s3cret\u20ac"}},
+            {"method": "PO ST"},
+        ],
+    )
+    def test_what_http_forbids_is_never_sent(self, changes: dict[str, object]) -> None:
+        """A header that would split the request is refused by the last line of defence, unshown."""
+        with Server(well) as server:
+            outcome = sent(to(server, **changes))
+        assert isinstance(outcome, SetupError)
+        assert "s3cret" not in str(outcome)
+        assert not any(b"Evil" in request for request in server.requests)
+
+
+class TestAddresses:
+    def test_a_name_is_checked_at_every_connection(self) -> None:
+        """A name that later answers with another address (rebinding) is judged by that one."""
+        answers = iter([["127.0.0.1"], ["10.0.0.1", "169.254.169.254"]])
+        transport = HTTPTransport(network=LOOPBACK, resolver=lambda host, port: next(answers))
+        with Server(says(answer("200 OK", b"ok", "Connection: close"))) as server:
+            request = to(server, url=f"http://receiver.test:{server.port}/")
+            assert transport.send(request).status == 200
+            with pytest.raises(BlockedError, match=r"10\.0\.0\.1"):
+                transport.send(request)
+            assert server.connections == 1
+
+    def test_refused_addresses_are_skipped(self) -> None:
+        """One permitted address among others is enough, and only that one is dialled."""
+        found = ["10.0.0.1", "169.254.169.254", "127.0.0.1"]
+        with Server(well) as server:
+            request = to(server, url=f"http://receiver.test:{server.port}/")
+            outcome = sent(request, resolver=lambda host, port: found)
+        assert isinstance(outcome, Response)
+        assert outcome.address == "127.0.0.1"
+
+    def test_a_refused_address_is_never_dialled(self) -> None:
+        """An independent witness, Python's audit hook, sees connections to permitted ones only."""
+        program = """
+import sys
+dialled = []
+sys.addaudithook(lambda name, args: name == "socket.connect" and dialled.append(args[1][0]))
+from changehook.errors import AttemptError
+from changehook.models import Request
+from changehook.network import NetworkPolicy
+from changehook.transport import HTTPTransport
+hosts = {
+    "public.test": ["127.0.0.1"], "private.test": ["10.0.0.1", "fd00::1"],
+    "mixed.test": ["192.168.0.1", "127.0.0.1"], "mapped.test": ["::ffff:127.0.0.1"],
+    "metadata.test": ["169.254.169.254", "fe80::1%1"],
+}
+allowed = HTTPTransport(network=NetworkPolicy(allow=["127.0.0.1/32"]),
+                        resolver=lambda host, port: [*hosts[host]])
+closed = HTTPTransport(resolver=lambda host, port: [*hosts[host]])
+urls = [f"http://{host}:1/" for host in hosts]
+urls += ["http://127.0.0.1:1/", "http://[::1]:1/", "http://0.0.0.0:1/", "http://[::]:1/"]
+for transport in (closed, allowed):
+    for url in urls:
+        try:
+            transport.send(Request(method="POST", url=url, headers={}, body=b"", timeout=2.0))
+        except AttemptError as error:
+            print(type(error).__name__)
+    print(sorted(set(dialled)))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        )
+        first, second = done.stdout.split("[]\n")
+        assert first.split() == ["BlockedError"] * 9
+        *errors, dialled = second.splitlines()
+        assert errors.count("ConnectError") == len(errors) - errors.count("BlockedError") >= 3
+        assert set(ast.literal_eval(dialled)) <= {"127.0.0.1", "::ffff:127.0.0.1", "::ffff:7f00:1"}
+
+    def test_no_listener(self) -> None:
+        """A port where nobody listens is a failure to connect that names the address."""
+        with Server(well) as server:
+            request = to(server)
+        outcome = sent(request)
+        assert type(outcome) is ConnectError
+        assert str(outcome).endswith("127.0.0.1 refused")
+
+    def test_no_address(self) -> None:
+        """A name without an address has an error class of its own."""
+        with Server(well) as server:
+            request = to(server, url=f"http://receiver.test:{server.port}/")
+        assert type(sent(request, resolver=lambda host, port: [])) is DNSError
+
+
+REVEALING = (
+    "normal",
+    "close_mid_headers",
+    "closes_without_answer",
+    "cut_body",
+    "garbage_status",
+    "header_no_colon",
+    "never_answers",
+    "one_103",
+    "redirect_self",
+    "status_999",
+)
+
+
+class TestSecrecy:
+    @pytest.mark.parametrize("name", REVEALING)
+    def test_nothing_secret_is_in_an_error_or_a_log(
+        self, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Path, query, header values and body are in no message, no cause and no log record."""
+        caplog.set_level(logging.DEBUG)
+        headers = {"X-Key": "s3cret-key", "User-Agent": "x"}
+        with Server(BEHAVIOURS[name]) as server:
+            request = to(server, "/s3cret?s3cret=1", headers=headers, body=b"s3cret", timeout=SHORT)
+            outcome = sent(request)
+        shown = caplog.text + repr(outcome) + str(outcome)
+        if isinstance(outcome, AttemptError):
+            shown += "".join(traceback.format_exception_only(outcome))
+            assert outcome.__cause__ is None
+            assert outcome.__suppress_context__
+        assert "s3cret" not in shown
+
+    @pytest.mark.parametrize(
+        "proxy", ["socks5://h:1", "h:1", "http://", "http://u:s3cret@h:99999", "http://h:1/path"]
+    )
+    def test_a_proxy_that_is_none_is_refused(self, proxy: str) -> None:
+        """A proxy's URL is checked when the transport is built, and not shown."""
+        with pytest.raises(ConfigurationError, match="expected http://host:port") as caught:
+            HTTPTransport(proxy=proxy)
+        assert "s3cret" not in str(caught.value)
