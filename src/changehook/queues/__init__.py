@@ -1,0 +1,1 @@
+"""What carries deliveries, one module for each engine; none of them sends."""

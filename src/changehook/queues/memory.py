@@ -1,0 +1,62 @@
+"""A queue for unit tests: nothing runs until it is told to."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+
+from changehook.errors import QueueClosedError, QueueError
+from changehook.interfaces import DeliveryFilter
+from changehook.models import Delivery, DeliveryStatus, utcnow
+from changehook.queues.stored import StoredQueue
+from changehook.stores.memory import MemoryStore
+
+__all__ = ["InMemoryQueue"]
+
+
+class InMemoryQueue(StoredQueue):
+    """Keeps deliveries until ``run`` is called, which performs what is due on the caller's thread.
+
+    Args:
+        capacity: how many deliveries may wait; more raise ``QueueFullError`` at once.
+        clock: returns the present moment, aware.
+    """
+
+    def __init__(
+        self, *, capacity: int = 10_000, clock: Callable[[], datetime.datetime] = utcnow
+    ) -> None:
+        super().__init__(MemoryStore(capacity=capacity, keep=capacity), clock=clock)
+        self._closed = False
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every delivery that was put, in its present state, oldest first."""
+        return self.store.find(DeliveryFilter())[::-1]
+
+    def put(self, deliveries: Sequence[Delivery]) -> None:
+        """Take pending deliveries, all of them or none."""
+        if self._closed:
+            raise QueueClosedError("the queue is closed")
+        self.store.add(deliveries)
+
+    def run(self) -> list[Delivery]:
+        """Perform one attempt of each delivery that is due now, on this thread.
+
+        Returns:
+            the deliveries after their attempts.
+
+        Raises:
+            QueueError: no emitter is attached.
+        """
+        if self.perform is None:
+            raise QueueError("no emitter is attached; build one with Emitter(queue=...)")
+        now, claimed = self.clock(), []
+        while (delivery := self.store.claim(now)) is not None:
+            claimed.append(delivery)
+        return [self._perform(delivery) for delivery in claimed]
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Take no more; return how many deliveries are left undone."""
+        self._closed = True
+        counts = self.counts()
+        return counts[DeliveryStatus.PENDING] + counts[DeliveryStatus.DELIVERING]

@@ -1,0 +1,115 @@
+"""What a queue over a store has in common: inspection, and performing one delivery."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable, Iterable
+
+from changehook.errors import DeliveryNotFoundError, QueueError
+from changehook.interfaces import DeliveryFilter, InspectableQueue, Store
+from changehook.models import Attempt, Decision, Delivery, DeliveryStatus, utcnow
+
+__all__ = ["StoredQueue"]
+
+logger = logging.getLogger(__name__)
+
+
+class StoredQueue(InspectableQueue):
+    """A queue whose deliveries are kept in a store of this library.
+
+    Args:
+        store: keeps the deliveries.
+        clock: returns the present moment, aware.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], datetime.datetime] = utcnow) -> None:
+        self.store = store
+        self.clock = clock
+
+    def counts(self) -> dict[DeliveryStatus, int]:
+        """Return how many deliveries are kept in each status."""
+        return self.store.counts()
+
+    def find(self, where: DeliveryFilter | None = None, *, limit: int = 100) -> list[Delivery]:
+        """Return the newest deliveries that agree with the filter, newest first."""
+        return self.store.find(where or DeliveryFilter(), limit)
+
+    def get(self, delivery_id: str) -> Delivery:
+        """Return one delivery."""
+        delivery = self.store.get(delivery_id)
+        if delivery is None:
+            raise DeliveryNotFoundError(f"no delivery {delivery_id!r} is kept")
+        return delivery
+
+    def retry(self, which: str | DeliveryFilter) -> list[Delivery]:
+        """Make deliveries due now, with the schedule starting again."""
+        if isinstance(which, str):
+            return [self._retry_one(which)]
+        return list(self._retried(self._at_rest(which)))
+
+    def discard(self, which: str | DeliveryFilter) -> list[Delivery]:
+        """Remove deliveries for good."""
+        if not isinstance(which, str):
+            return self.store.remove(self._at_rest(which))
+        removed = self.store.remove([self._resting(which)])
+        if not removed:
+            raise QueueError(f"delivery {which} changed just now; try again")
+        return removed
+
+    def _retry_one(self, delivery_id: str) -> Delivery:
+        retried = next(iter(self._retried([self._resting(delivery_id)])), None)
+        if retried is None:
+            raise QueueError(f"delivery {delivery_id} changed just now; try again")
+        return retried
+
+    def _retried(self, deliveries: Iterable[Delivery]) -> Iterable[Delivery]:
+        now = self.clock()
+        for delivery in deliveries:
+            retried = delivery.retried(now)
+            if self.store.save(retried):
+                yield retried
+
+    def _resting(self, delivery_id: str) -> Delivery:
+        delivery = self.get(delivery_id)
+        if delivery.status is DeliveryStatus.DELIVERING:
+            raise QueueError(f"delivery {delivery_id} is being attempted just now; try again later")
+        return delivery
+
+    def _at_rest(self, where: DeliveryFilter) -> list[Delivery]:
+        found = self.store.find(where)
+        return [item for item in found if item.status is not DeliveryStatus.DELIVERING]
+
+    def _perform(self, claimed: Delivery) -> Delivery:
+        """Perform one attempt and keep what came of it; never raises."""
+        try:
+            after = self._attempted(claimed)
+            if not self.store.save(after):
+                logger.warning("delivery %s was changed by someone else meanwhile", claimed.id)
+        except BaseException as error:
+            kind = type(error).__name__
+            logger.error("delivery %s: its attempt could not be recorded (%s)", claimed.id, kind)
+            return claimed
+        return after
+
+    def _attempted(self, claimed: Delivery) -> Delivery:
+        if self.perform is None:
+            raise QueueError("no emitter is attached; build one with Emitter(queue=...)")
+        try:
+            return self.perform(claimed)
+        except BaseException as error:
+            kind = type(error).__name__
+            logger.error("delivery %s: its attempt raised %s", claimed.id, kind)
+            return _broken(claimed, self.clock(), f"the attempt raised {kind}")
+
+
+def _broken(claimed: Delivery, now: datetime.datetime, error: str) -> Delivery:
+    attempt = Attempt(
+        number=len(claimed.attempts) + 1,
+        started_at=now,
+        duration=0.0,
+        error_class="config",
+        error=error,
+    )
+    decision = Decision(status=DeliveryStatus.FAILED, reason=f"config: {error}")
+    return claimed.after(attempt, decision)

@@ -1,0 +1,98 @@
+"""The store in memory, and the contract of every store."""
+
+import gc
+import os
+import pickle
+import weakref
+
+import pytest
+
+from changehook import ConfigurationError, DeliveryFilter, DeliveryStatus, MemoryStore
+from changehook.testing import StoreContract, make_delivery
+from changehook.testing.contracts import NOW, delivered, failed, later
+
+
+class TestMemoryStore(StoreContract):
+    """The contract."""
+
+    def make_store(self, capacity):
+        """Give a store in memory."""
+        return MemoryStore(capacity=capacity)
+
+
+@pytest.mark.parametrize("arguments", [{"capacity": 0}, {"keep": 0}])
+def test_sizes_are_checked(arguments):
+    """A store without room is a mistake."""
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        MemoryStore(**arguments)
+
+
+def test_the_last_finished_are_kept_of_each_status():
+    """A flood of delivered ones does not push out what failed."""
+    store = MemoryStore(keep=3)
+    lost = make_delivery()
+    store.add([lost])
+    store.save(failed(store.claim(NOW)))
+    for _ in range(10):
+        store.add([make_delivery()])
+        store.save(delivered(store.claim(NOW)))
+    counts = store.counts()
+    assert (counts[DeliveryStatus.DELIVERED], counts[DeliveryStatus.FAILED]) == (3, 1)
+    assert store.get(lost.id).status == "failed"
+    assert len(store.find(DeliveryFilter())) == 4
+
+
+def test_what_is_forgotten_is_freed():
+    """Memory is bounded: nothing refers to a delivery that is no longer kept."""
+    store = MemoryStore(keep=1)
+    gone = []
+    for number in range(20):
+        delivery = make_delivery()
+        store.add([delivery])
+        if number % 2:
+            store.remove([delivery])
+        else:
+            store.save(delivered(store.claim(NOW)))
+        gone.append(delivery.id)
+    assert [store.get(each) is not None for each in gone].count(True) == 1
+    assert len(store._due) == 0
+
+
+def test_removed_deliveries_leave_the_heap():
+    """Far retries that are discarded over and over do not pile up."""
+    store = MemoryStore()
+    for _ in range(500):
+        delivery = make_delivery(due_at=later(86400))
+        store.add([make_delivery(due_at=later(60)), delivery])
+        store.remove([delivery])
+    for delivery in store.find(DeliveryFilter()):
+        store.remove([delivery])
+    store.add([make_delivery()])
+    assert len(store._due) <= 66
+
+
+def test_a_forked_child_starts_empty():
+    """The parent has the work; the child's store takes its own."""
+    store = MemoryStore()
+    store.add([make_delivery()])
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # the child reports through the pipe and leaves at once
+        before = store.counts()[DeliveryStatus.PENDING]
+        store.add([make_delivery()])
+        os.write(writer, pickle.dumps((before, store.counts()[DeliveryStatus.PENDING])))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert pickle.loads(os.read(reader, 1000)) == (0, 1)
+    assert store.counts()[DeliveryStatus.PENDING] == 1
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_store_can_be_collected():
+    """Nothing global keeps it alive."""
+    store = MemoryStore()
+    reference = weakref.ref(store)
+    del store
+    gc.collect()
+    assert reference() is None
