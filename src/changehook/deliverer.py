@@ -1,0 +1,186 @@
+"""Deliverer.attempt(): render → sign → send → judge."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import logging
+import time
+from collections.abc import Callable
+
+import attrs
+
+from changehook.errors import AttemptError, ProtocolError
+from changehook.interfaces import Transport, WebhookSource
+from changehook.models import (
+    Attempt,
+    Decision,
+    Delivery,
+    DeliveryStatus,
+    Request,
+    Response,
+    redact_headers,
+    redact_url,
+)
+from changehook.payload import build_request
+from changehook.retries import RetryPolicy
+from changehook.signing import sign
+from changehook.webhooks import Webhook
+
+__all__ = ["Deliverer"]
+
+KEPT_BODY = 16 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+def user_agent() -> str:
+    """Return the ``User-Agent`` of this release; without a version where no metadata is installed."""
+    try:
+        return f"changehook/{importlib.metadata.version('changehook')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "changehook"
+
+
+@attrs.frozen(kw_only=True)
+class _Outcome:
+    """What one attempt met: a request if one was built, and a response or an error."""
+
+    request: Request | None = None
+    response: Response | None = None
+    error: AttemptError | None = None
+
+    def succeeded(self) -> bool:
+        return self.response is not None and 200 <= self.response.status < 300
+
+
+@attrs.frozen(kw_only=True)
+class Deliverer:
+    """Performs attempts.
+
+    Args:
+        source: where the definition is looked up.
+        transport: sends requests.
+        retry: the policy of webhooks without one of their own.
+        timeout: seconds for one attempt, for webhooks without one of their own.
+        clock: returns the present moment, aware.
+        random: returns a float in [0, 1), for jitter.
+        timer: a monotonic clock in seconds, for durations.
+    """
+
+    source: WebhookSource
+    transport: Transport
+    retry: RetryPolicy
+    timeout: float
+    clock: Callable[[], datetime.datetime]
+    random: Callable[[], float]
+    timer: Callable[[], float] = time.monotonic
+    agent: str = attrs.field(factory=user_agent, init=False)
+
+    def attempt(self, delivery: Delivery) -> Delivery:
+        """Return a claimed delivery after one attempt; what the attempt met is recorded on it."""
+        webhook = self.source.get(delivery.webhook)
+        if webhook is None:
+            return delivery.skipped("the webhook is gone")
+        if not webhook.enabled:
+            return delivery.skipped("the webhook is disabled")
+        started_at, started = self.clock(), self.timer()
+        outcome = self._perform(webhook, delivery, started_at)
+        return delivery.after(
+            _record(delivery, started_at, self.timer() - started, outcome),
+            self._judge(webhook, delivery, outcome),
+            body=None if outcome.request is None else _body(delivery, outcome.request),
+        )
+
+    def request(self, webhook: Webhook, delivery: Delivery, now: datetime.datetime) -> Request:
+        """Return the signed request of an attempt at ``now``.
+
+        Raises:
+            AttemptError: a template cannot be rendered, or a secret cannot be had.
+        """
+        timestamp = int(now.timestamp())
+        request = build_request(
+            webhook,
+            delivery.payload,
+            body=delivery.body,
+            timeout=self.timeout,
+            owned={
+                "User-Agent": self.agent,
+                "Accept-Encoding": "identity",
+                "webhook-id": delivery.id,
+                "webhook-timestamp": str(timestamp),
+            },
+        )
+        if not webhook.secret:
+            return request
+        signatures = sign(
+            request.body,
+            delivery_id=delivery.id,
+            timestamp=timestamp,
+            secrets=[secret.reveal() for secret in webhook.secret],
+            schemes=webhook.signatures,
+        )
+        return attrs.evolve(request, headers={**request.headers, **signatures})
+
+    def _perform(self, webhook: Webhook, delivery: Delivery, now: datetime.datetime) -> _Outcome:
+        request = None
+        try:
+            request = self.request(webhook, delivery, now)
+            return _Outcome(request=request, response=self.transport.send(request))
+        except AttemptError as error:
+            return _Outcome(request=request, error=error)
+        except Exception as error:
+            kind = type(error).__name__
+            logger.error("delivery %s: the attempt met an unexpected %s", delivery.id, kind)
+            return _Outcome(request=request, error=ProtocolError(f"unexpected {kind}"))
+
+    def _judge(self, webhook: Webhook, delivery: Delivery, outcome: _Outcome) -> Decision:
+        if outcome.succeeded():
+            return Decision(status=DeliveryStatus.DELIVERED)
+        response = outcome.response
+        return (webhook.retry or self.retry).decide(
+            attempt_number=delivery.attempt_number,
+            now=self.clock(),
+            random=self.random,
+            status=None if response is None else response.status,
+            error=outcome.error,
+            retry_after=None if response is None else response.headers.get("retry-after"),
+        )
+
+
+def _record(
+    delivery: Delivery, started_at: datetime.datetime, duration: float, outcome: _Outcome
+) -> Attempt:
+    request, response = outcome.request, outcome.response
+    error_class, text = _error(outcome)
+    return Attempt(
+        number=len(delivery.attempts) + 1,
+        started_at=started_at,
+        duration=duration,
+        method="" if request is None else request.method,
+        url="" if request is None else redact_url(request.url),
+        headers={} if request is None else redact_headers(request.headers),
+        status=None if response is None else response.status,
+        response_headers={} if response is None else redact_headers(response.headers),
+        response_body=""
+        if response is None
+        else response.body[:KEPT_BODY].decode(errors="replace"),
+        error_class=error_class,
+        error=text,
+        note=None if response is None else response.note,
+        address=None if response is None else response.address,
+    )
+
+
+def _body(delivery: Delivery, request: Request) -> str:
+    """Return the body to keep; the default body is the payload itself, which is kept once."""
+    text = request.body.decode()
+    return delivery.payload if text == delivery.payload else text
+
+
+def _error(outcome: _Outcome) -> tuple[str | None, str | None]:
+    if outcome.error is not None:
+        return outcome.error.error_class, str(outcome.error)
+    if outcome.response is None or outcome.succeeded():
+        return None, None
+    return "status", f"the receiver answered {outcome.response.status}"

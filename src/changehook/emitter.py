@@ -1,0 +1,375 @@
+"""Emitter.emit_change(): select → match → freeze → put."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+import attrs
+
+from changehook.capture import current_context
+from changehook.conditions import Conditions, Explanation
+from changehook.deliverer import Deliverer
+from changehook.errors import ConfigurationError, QueueError
+from changehook.interfaces import (
+    ContextProvider,
+    Listener,
+    Queue,
+    Resolver,
+    Transport,
+    WebhookSource,
+)
+from changehook.models import (
+    Change,
+    Delivery,
+    DeliveryStatus,
+    Preview,
+    new_delivery_id,
+    utcnow,
+)
+from changehook.network import NetworkPolicy
+from changehook.payload import freeze
+from changehook.retries import RetryPolicy
+from changehook.sources import WebhookRegistry
+from changehook.transport import HTTPTransport
+from changehook.webhooks import Webhook
+
+__all__ = ["Emitter", "WebhookExplanation"]
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class WebhookExplanation:
+    """Why one webhook fires for a change, or why not.
+
+    Args:
+        webhook: its name.
+        fires: whether a delivery would be made.
+        reason: the first thing that decides, in words.
+        conditions: the conditions as a tree with verdicts; None when they were not asked.
+    """
+
+    webhook: str
+    fires: bool
+    reason: str
+    conditions: Explanation | None = None
+
+    def __str__(self) -> str:
+        line = f"{self.webhook}: {'fires' if self.fires else 'does not fire'}, {self.reason}"
+        return line if self.conditions is None else f"{line}\n{self.conditions}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the explanation as plain JSON types."""
+        conditions = None if self.conditions is None else self.conditions.to_dict()
+        return {
+            "webhook": self.webhook,
+            "fires": self.fires,
+            "reason": self.reason,
+            "conditions": conditions,
+        }
+
+
+class Emitter:
+    """Turns changes into deliveries, and performs their attempts when the queue asks.
+
+    Args:
+        webhooks: definitions, or a source of them such as ``WebhookRegistry`` or ``FileSource``.
+        queue: carries the deliveries; it belongs to this emitter from now on.
+        network: which addresses may be called; only public ones by default.
+        retry: when a failed attempt is made again, for webhooks without a policy of their own.
+        timeout: seconds for one attempt, DNS to the last byte, for webhooks without their own.
+        proxy: the URL of an HTTP proxy for every request; it must then hold the network policy.
+        fallback: takes the deliveries that ``queue`` would not take.
+        listeners: called on the worker with each delivery after an attempt.
+        context_providers: called for each change that some webhook wants; keys under ``context``.
+        resolver: returns the addresses of a host name; the system's by default.
+        transport: sends requests; without it one is made of ``network``, ``proxy``, ``resolver``.
+        clock: returns the present moment, aware.
+        random: returns a float in [0, 1), for jitter.
+        new_id: returns a fresh delivery id for a moment.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        webhooks: Iterable[Webhook] | WebhookSource = (),
+        queue: Queue,
+        network: NetworkPolicy | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float = 15.0,
+        proxy: str | None = None,
+        fallback: Queue | None = None,
+        listeners: Iterable[Listener] = (),
+        context_providers: Iterable[ContextProvider] = (),
+        resolver: Resolver | None = None,
+        transport: Transport | None = None,
+        clock: Callable[[], datetime.datetime] = utcnow,
+        random: Callable[[], float] = random.random,
+        new_id: Callable[[datetime.datetime], str] = new_delivery_id,
+    ) -> None:
+        self.webhooks = _as_source(webhooks)
+        self.queue = queue
+        self.fallback = fallback
+        self._listeners = tuple(listeners)
+        self._providers = tuple(context_providers)
+        self._clock = clock
+        self._new_id = new_id
+        self._select = self.webhooks.select
+        self._retry = retry or RetryPolicy()
+        self._transport = transport or HTTPTransport(
+            network=network or NetworkPolicy(), proxy=proxy, **_given(resolver=resolver)
+        )
+        self._deliverer = Deliverer(
+            source=self.webhooks,
+            transport=self._transport,
+            retry=self._retry,
+            timeout=_positive(timeout),
+            clock=clock,
+            random=random,
+        )
+        for carrier in (queue, fallback):
+            if carrier is not None:
+                carrier.attach(self.deliver)
+
+    def emit_change(
+        self,
+        event: str,
+        model: str,
+        data: Any,
+        *,
+        prechange: Any = None,
+        postchange: Any = None,
+        username: str | None = None,
+        request_id: str | None = None,
+        timestamp: datetime.datetime | None = None,
+    ) -> list[Delivery]:
+        """Queue one delivery for each webhook that wants this change.
+
+        Args:
+            event: the name of what happened: ``created``, ``updated``, ``deleted``, a dotted name.
+            model: the type of the object.
+            data: the object in its present state: a mapping, an attrs or dataclass instance; or a
+                callable that returns one, called only if some webhook listens.
+            prechange, postchange: the object before and after, in the same forms.
+            username, request_id: None for those of ``request_context``.
+            timestamp: when it happened, aware; None for now.
+
+        Returns:
+            the deliveries that were queued.
+
+        Raises:
+            ConfigurationError: an argument is of the wrong type.
+            EncodingError: the change has no JSON form; the error names the part.
+            QueueError: neither the queue nor the fallback would take the deliveries.
+        """
+        webhooks = self._select(event, model)
+        if not webhooks:
+            return []
+        now = self._clock()
+        change = _change(
+            event, model, data, prechange, postchange, username, request_id, timestamp or now
+        )
+        wanted = [hook for hook in webhooks if _matches(hook, change)]
+        if not wanted:
+            return []
+        payload = freeze(change, self._providers)
+        deliveries = [self._delivery(webhook, change, payload, now) for webhook in wanted]
+        self._put(deliveries)
+        return deliveries
+
+    def explain(
+        self,
+        event: str,
+        model: str,
+        data: Any,
+        *,
+        prechange: Any = None,
+        postchange: Any = None,
+        username: str | None = None,
+        request_id: str | None = None,
+        timestamp: datetime.datetime | None = None,
+    ) -> list[WebhookExplanation]:
+        """Say for each webhook whether it would fire for this change, and why or why not.
+
+        Takes the arguments of ``emit_change`` and queues nothing.
+
+        Raises:
+            ConfigurationError: an argument is of the wrong type.
+        """
+        moment = timestamp or self._clock()
+        change = _change(event, model, data, prechange, postchange, username, request_id, moment)
+        listening = {webhook.name for webhook in self._select(event, model)}
+        return [_explain(hook, change, hook.name in listening) for hook in self.webhooks.all()]
+
+    def preview(self, webhook: Webhook | str, change: Change) -> Preview:
+        """Return the request that a webhook would send for a change, whatever its conditions say.
+
+        Args:
+            webhook: the definition, or the name of one.
+            change: what happened.
+
+        Raises:
+            ConfigurationError: no webhook has that name.
+            EncodingError: the change has no JSON form.
+            AttemptError: a template cannot be rendered, or a secret cannot be had.
+        """
+        found = self.webhooks.get(webhook) if isinstance(webhook, str) else webhook
+        if found is None:
+            raise ConfigurationError(f'no webhook has the name "{webhook}"')
+        now = self._clock()
+        dated = attrs.evolve(change, timestamp=change.timestamp or now)
+        delivery = self._delivery(found, dated, freeze(dated, self._providers), now)
+        return Preview(request=self._deliverer.request(found, delivery, now))
+
+    def deliver(self, delivery: Delivery) -> Delivery:
+        """Perform one attempt: the worker side of every queue.
+
+        Args:
+            delivery: pending, as a broker hands it over, or already claimed.
+
+        Returns:
+            the delivery after the attempt; one that is ``pending`` again is due at ``due_at``.
+
+        Raises:
+            ValueError: the delivery is finished.
+        """
+        if delivery.status is not DeliveryStatus.DELIVERING:
+            delivery = delivery.claimed()
+        after = self._deliverer.attempt(delivery)
+        for listener in self._listeners:
+            _tell(listener, after)
+        return after
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Close the queues, then the connections.
+
+        Args:
+            timeout: seconds for the queue to finish what is due.
+
+        Returns:
+            how many deliveries are left undone.
+        """
+        left = self.queue.close(timeout)
+        if self.fallback is not None:
+            left += self.fallback.close(timeout)
+        self._transport.close()
+        return left
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _delivery(
+        self, webhook: Webhook, change: Change, payload: str, now: datetime.datetime
+    ) -> Delivery:
+        return Delivery(
+            id=self._new_id(now),
+            webhook=webhook.name,
+            event=change.event,
+            model=change.model,
+            payload=payload,
+            created_at=now,
+            due_at=(webhook.retry or self._retry).first_due(now),
+        )
+
+    def _put(self, deliveries: Sequence[Delivery]) -> None:
+        try:
+            self.queue.put(deliveries)
+        except QueueError as error:
+            if self.fallback is None:
+                raise
+            logger.warning("the queue took no deliveries (%s), the fallback does", error)
+            self.fallback.put(deliveries)
+
+
+def _as_source(webhooks: Iterable[Webhook] | WebhookSource) -> WebhookSource:
+    if hasattr(webhooks, "select"):
+        return cast("WebhookSource", webhooks)
+    return WebhookRegistry(webhooks)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _positive(timeout: float) -> float:
+    if not timeout > 0:
+        raise ConfigurationError(f"timeout is {timeout}; write seconds, more than 0")
+    return timeout
+
+
+def _change(
+    event: str,
+    model: str,
+    data: Any,
+    prechange: Any,
+    postchange: Any,
+    username: str | None,
+    request_id: str | None,
+    timestamp: datetime.datetime,
+) -> Change:
+    if data.__class__ is not dict and callable(data):
+        data = data()
+    if username is None or request_id is None:
+        context = current_context()
+        username = context.username if username is None else username
+        request_id = context.request_id if request_id is None else request_id
+    return Change(
+        event=event,
+        model=model,
+        data=data,
+        prechange=prechange,
+        postchange=postchange,
+        username=username,
+        request_id=request_id,
+        timestamp=timestamp,
+    )
+
+
+def _matches(webhook: Webhook, change: Change) -> bool:
+    conditions: Conditions | None = webhook.compiled_conditions
+    return conditions is None or conditions.matches(change)
+
+
+def _explain(webhook: Webhook, change: Change, listening: bool) -> WebhookExplanation:
+    conditions = webhook.compiled_conditions
+    if not webhook.enabled:
+        return WebhookExplanation(webhook=webhook.name, fires=False, reason="it is disabled")
+    if not listening:
+        return WebhookExplanation(webhook=webhook.name, fires=False, reason=_deaf(webhook, change))
+    if conditions is None:
+        return WebhookExplanation(webhook=webhook.name, fires=True, reason="it has no conditions")
+    tree = conditions.explain(change)
+    reason = "its conditions match" if tree.matched else "its conditions do not match"
+    return WebhookExplanation(
+        webhook=webhook.name, fires=tree.matched, reason=reason, conditions=tree
+    )
+
+
+def _deaf(webhook: Webhook, change: Change) -> str:
+    events, models = ", ".join(sorted(webhook.events)), ", ".join(sorted(webhook.object_types))
+    asked = f'"{change.event}" of "{change.model}"'
+    return f"it listens to {events} of {models}, not to {asked}"
+
+
+def _tell(listener: Listener, delivery: Delivery) -> None:
+    try:
+        listener(delivery)
+    except Exception as error:
+        name = getattr(listener, "__qualname__", type(listener).__name__)
+        logger.error("listener %s failed (%s)", name, type(error).__name__)

@@ -1,0 +1,252 @@
+"""Where webhooks are looked up."""
+
+import gc
+import json
+import os
+import pickle
+import threading
+import weakref
+
+import attrs
+import pytest
+
+from changehook import ConfigurationError, FileSource, Webhook, WebhookRegistry
+from changehook.sources import SELECTIONS, load_webhooks
+from changehook.testing.contracts import LIMIT, until
+
+
+def hook(name, *, models=("site",), events=("created",), **more):
+    """Return a webhook."""
+    return Webhook(
+        name=name, object_types=models, events=events, url="https://receiver.example/", **more
+    )
+
+
+def names(webhooks):
+    """Return the names."""
+    return [webhook.name for webhook in webhooks]
+
+
+def test_listeners_are_selected_in_the_order_of_definition():
+    """By exact pair and by glob, each once."""
+    registry = WebhookRegistry(
+        [
+            hook("glob", models=["*"], events=["*"]),
+            hook("exact", models=["site", "s*"], events=["created", "c*"]),
+            hook("other", models=["device"]),
+            hook("dotted", models=["dcim.*"], events=["job.*", "created"]),
+            hook("off", enabled=False),
+            hook("one", models=["sit[e]"]),
+        ]
+    )
+    for _ in range(2):
+        assert names(registry.select("created", "site")) == ["glob", "exact", "one"]
+        assert names(registry.select("job.done", "dcim.site")) == ["glob", "dotted"]
+        assert names(registry.select("job", "dcim.site")) == ["glob"]
+    assert names(registry.all()) == ["glob", "exact", "other", "dotted", "off", "one"]
+    assert registry.get("off").name == "off"
+    assert registry.get("none") is None
+
+
+@pytest.mark.parametrize(
+    "pair", [("", "site"), (["created"], "site"), ("created", None), (5, "site")]
+)
+def test_a_pair_that_is_no_pair_of_names_is_refused(pair):
+    """The caller's mistake gets a clear error, also for what cannot be hashed."""
+    with pytest.raises(ConfigurationError, match="expected a name such as"):
+        WebhookRegistry().select(*pair)
+
+
+def test_names_are_unique():
+    """A delivery refers to its webhook by name."""
+    with pytest.raises(ConfigurationError, match='/1/name: there is another webhook "a"'):
+        WebhookRegistry([hook("a"), hook("a")])
+
+
+def test_a_registry_can_be_changed():
+    """Replaced whole, and one by one; a bad set leaves the old one."""
+    registry = WebhookRegistry([hook("a")])
+    assert names(registry.select("created", "site")) == ["a"]
+    registry.add(hook("b"))
+    registry.add(hook("a", models=["device"]))
+    assert names(registry.select("created", "site")) == ["b"]
+    registry.remove("b")
+    registry.remove("unknown")
+    assert names(registry.all()) == ["a"]
+    with pytest.raises(ConfigurationError):
+        registry.replace([hook("x"), hook("x")])
+    assert names(registry.all()) == ["a"]
+    registry.replace([])
+    assert registry.all() == ()
+
+
+def test_what_a_selection_remembers_is_bounded():
+    """A host that makes up model names does not fill the memory."""
+    registry = WebhookRegistry([hook("a", models=["*"])])
+    for number in range(SELECTIONS + 10):
+        assert names(registry.select("created", f"m{number}")) == ["a"]
+    assert len(registry._index.selections) <= SELECTIONS
+
+
+def write(path, *webhooks):
+    """Write a file of definitions, in one step."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({"webhooks": [webhook.to_dict(reveal=True) for webhook in webhooks]}))
+    new.replace(path)
+
+
+TOML = """
+[[webhooks]]
+name = "a"
+object_types = ["site"]
+events = ["created"]
+url = "https://receiver.example/"
+[webhooks.conditions]
+attr = "status"
+value = "active"
+"""
+
+
+def test_files_are_json_or_toml(tmp_path):
+    """A document with webhooks, a list, one webhook; or TOML tables."""
+    one = hook("a").to_dict(reveal=True)
+    for number, content in enumerate(({"webhooks": [one]}, [one], one)):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(content))
+        assert load_webhooks(path) == [hook("a")]
+    path = tmp_path / "webhooks.toml"
+    path.write_text(TOML)
+    assert load_webhooks(str(path))[0].conditions == {"attr": "status", "value": "active"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "{", "a.json: not JSON"),
+        ("a.json", '{"webhooks": [], "webhooks": []}', 'the key "webhooks" stands twice'),
+        ("a.json", "[" * 100_000, "a.json: not JSON"),
+        ("a.toml", "= 5", "a.toml: not TOML"),
+        ("a.json", '{"webhooks": [], "hooks": []}', "/hooks: unknown"),
+        ("a.json", '{"webhooks": {}}', "/webhooks: expected a list"),
+        ("a.json", "5", "/webhooks: expected a list"),
+        ("a.json", '[{"name": "x"}]', "/webhooks/0/url: required"),
+        ("a.json", None, "a.json: cannot be read"),
+    ],
+)
+def test_a_broken_file_says_where(tmp_path, name, content, message):
+    """Every fault of every webhook."""
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load_webhooks(path)
+    assert message in str(caught.value)
+
+
+def test_two_webhooks_of_one_name_in_a_file(tmp_path):
+    """The pointer leads to the second."""
+    write(tmp_path / "a.json", hook("a"), hook("b"), hook("a"))
+    with pytest.raises(ConfigurationError, match="/webhooks/2/name"):
+        load_webhooks(tmp_path / "a.json")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Give a file source that looks often."""
+    path = tmp_path / "webhooks.json"
+    write(path, hook("a"))
+    source = FileSource(path, interval=0.005)
+    yield source
+    source.close()
+
+
+def test_a_file_is_read_again_when_it_changes(source):
+    """By a thread, that starts with the first use."""
+    before = threading.active_count()
+    assert names(source.select("created", "site")) == ["a"]
+    assert source.get("a").name == "a"
+    assert threading.active_count() == before + 1
+    write(source.path, hook("a"), hook("b"))
+    assert until(lambda: names(source.select("created", "site")) == ["a", "b"])
+
+
+def test_a_broken_file_keeps_the_last_good_set(source, caplog):
+    """And says so, once, until it is repaired."""
+    assert source.refresh() is False
+    source.path.write_text('{"webhooks": [{"name": 5}]}')
+    assert source.refresh() is False
+    assert source.refresh() is False
+    assert names(source.all()) == ["a"]
+    assert "/webhooks/0/name" in str(source.error)
+    assert caplog.text.count("is broken, the last good webhooks stay") == 1
+    source.path.unlink()
+    assert source.refresh() is False
+    assert "cannot be read" in str(source.error)
+    write(source.path, hook("c"))
+    assert source.refresh() is True
+    assert source.error is None
+    assert names(source.all()) == ["c"]
+
+
+def test_a_broken_file_is_refused_at_the_start(tmp_path):
+    """A host does not start without its webhooks."""
+    with pytest.raises(ConfigurationError):
+        FileSource(tmp_path / "none.json")
+
+
+def test_selecting_never_touches_the_disk(source):
+    """Not even when the file is gone: only the thread looks."""
+    source.close()
+    source.path.unlink()
+    assert names(source.select("created", "site")) == ["a"]
+    assert names(source.select("created", "other")) == []
+    assert source._watcher is None
+
+
+def test_a_source_that_nobody_uses_ends_its_thread(source):
+    """The thread does not keep the source alive."""
+    other = FileSource(source.path, interval=0.005)
+    other.get("a")
+    thread, reference = other._watcher, weakref.ref(other)
+    del other
+    gc.collect()
+    thread.join(LIMIT)
+    assert not thread.is_alive()
+    assert reference() is None
+
+
+def test_a_forked_child_looks_at_the_file_itself(source):
+    """The parent's thread is not in the child."""
+    source.select("created", "site")
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # the child reports through the pipe and leaves at once
+        write(source.path, hook("child"))
+        seen = until(lambda: names(source.select("created", "site")) == ["child"])
+        os.write(writer, pickle.dumps(seen))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert pickle.loads(os.read(reader, 1000)) is True
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_change_of_the_registry_is_never_seen_in_part():
+    """Every select sees the webhooks of one moment."""
+    old, new = ([hook(f"{side}{n}") for n in range(20)] for side in ("old", "new"))
+    registry, seen, stop = WebhookRegistry(old), [], threading.Event()
+
+    def look():
+        while not stop.is_set():
+            seen.append(frozenset(name[:3] for name in names(registry.select("created", "site"))))
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        registry.replace(new)
+        registry.replace([attrs.evolve(each) for each in old])
+    stop.set()
+    for thread in threads:
+        thread.join(LIMIT)
+    assert set(seen) <= {frozenset({"old"}), frozenset({"new"})}
