@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from changehook.models import Request
+from changehook.exchange import Request
 
 LIMIT = 20.0  # seconds that a test waits for a thing before it fails
 DRIP = 0.1  # seconds between two bytes of a receiver that drips

@@ -85,7 +85,7 @@ def test_a_child_opens_its_own_connections() -> None:
     """The child leaves the connection of the parent alone, and the parent goes on using it."""
     program = """
 import os, sys
-from changehook.models import Request
+from changehook.exchange import Request
 from changehook.network import NetworkPolicy
 from changehook.transport import HTTPTransport
 transport = HTTPTransport(network=NetworkPolicy(allow=["127.0.0.1"]))

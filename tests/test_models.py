@@ -16,12 +16,7 @@ from changehook.models import (
     Decision,
     Delivery,
     DeliveryStatus,
-    Preview,
-    Request,
-    Response,
     new_delivery_id,
-    redact_headers,
-    redact_url,
     utcnow,
 )
 
@@ -257,39 +252,9 @@ def test_any_delivery_round_trips(payload, reason, moment):
     assert Delivery.from_json(delivery.to_json()) == delivery
 
 
-def test_records_hide_what_may_be_secret():
-    """No path, query, unknown header, payload or body in any repr."""
-    request = Request(
-        method="POST",
-        url="https://hooks.example:8443/services/SECRET?token=SECRET",
-        headers={"Authorization": "Bearer SECRET", "Content-Type": "text/plain"},
-        body=b"SECRET",
-    )
-    shown = [
-        request,
-        Preview(request=request),
-        Response(status=200, headers={"set-cookie": "SECRET"}, body=b"SECRET"),
-        make(payload='"SECRET"', body="SECRET"),
-        Preview(request=request).to_dict()["url"],
-        Preview(request=request).to_dict()["headers"],
-    ]
-    assert "SECRET" not in repr(shown) + str(shown)
-    assert "https://hooks.example:8443/***" in repr(request)
-    assert "text/plain" in repr(request)
-    revealed = Preview(request=request).to_dict(reveal=True)
-    assert revealed["url"] == request.url
-    assert revealed["headers"]["Authorization"] == "Bearer SECRET"
-    assert revealed["body"] == "SECRET"
-
-
-def test_a_url_is_redacted_to_its_origin():
-    """User information goes too."""
-    assert redact_url("https://u:p@h.example/") == "https://h.example/"
-    assert redact_url("https://h.example/?q") == "https://h.example/***"
-    assert redact_headers({"X-Token": "s", "webhook-id": "msg_1"}) == {
-        "X-Token": "***",
-        "webhook-id": "msg_1",
-    }
+def test_a_delivery_hides_what_it_carries():
+    """No payload and no body in its repr."""
+    assert "SECRET" not in repr(make(payload='"SECRET"', body="SECRET"))
 
 
 def test_ids_are_unique_and_sort_by_time():

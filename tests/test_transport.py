@@ -25,7 +25,7 @@ from changehook.errors import (
     ProtocolError,
     SetupError,
 )
-from changehook.models import Request, Response
+from changehook.exchange import Request, Response
 from changehook.network import NetworkPolicy
 from changehook.transport import HTTPTransport
 
@@ -270,7 +270,7 @@ import sys
 dialled = []
 sys.addaudithook(lambda name, args: name == "socket.connect" and dialled.append(args[1][0]))
 from changehook.errors import AttemptError
-from changehook.models import Request
+from changehook.exchange import Request
 from changehook.network import NetworkPolicy
 from changehook.transport import HTTPTransport
 hosts = {

@@ -23,7 +23,7 @@ from misbehaving import (
 )
 
 from changehook.errors import AttemptError, BlockedError, ProtocolError
-from changehook.models import Request
+from changehook.exchange import Request
 from changehook.network import NetworkPolicy
 from changehook.transport import MAX_IDLE, HTTPTransport
 

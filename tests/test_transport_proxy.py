@@ -10,7 +10,7 @@ import trustme
 from misbehaving import DRIP, Behaviour, Peer, Server, answer, hangs_up, post, proxy, says, well
 
 from changehook.errors import AttemptError, ConnectError, DeadlineError, DNSError
-from changehook.models import Request, Response
+from changehook.exchange import Request, Response
 from changehook.transport import HTTPTransport
 
 

@@ -14,7 +14,7 @@ import trustme
 from misbehaving import DRIP, LIMIT, Behaviour, Peer, Server, answer, hangs_up, post, says, well
 
 from changehook.errors import AttemptError, DeadlineError, SetupError, TLSError
-from changehook.models import Request, Response
+from changehook.exchange import Request, Response
 from changehook.network import NetworkPolicy
 from changehook.transport import HTTPTransport
 

@@ -11,17 +11,9 @@ from collections.abc import Callable
 import attrs
 
 from changehook.errors import AttemptError, ProtocolError
+from changehook.exchange import Request, Response, redact_headers, redact_url
 from changehook.interfaces import Transport, WebhookSource
-from changehook.models import (
-    Attempt,
-    Decision,
-    Delivery,
-    DeliveryStatus,
-    Request,
-    Response,
-    redact_headers,
-    redact_url,
-)
+from changehook.models import Attempt, Decision, Delivery, DeliveryStatus
 from changehook.payload import build_request
 from changehook.retries import RetryPolicy
 from changehook.signing import sign
@@ -35,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def user_agent() -> str:
-    """Return the ``User-Agent`` of this release; without a version where no metadata is installed."""
+    """Return the ``User-Agent`` of this release; without metadata, without a version."""
     try:
         return f"changehook/{importlib.metadata.version('changehook')}"
     except importlib.metadata.PackageNotFoundError:

@@ -15,6 +15,7 @@ from changehook.capture import current_context
 from changehook.conditions import Conditions, Explanation
 from changehook.deliverer import Deliverer
 from changehook.errors import ConfigurationError, QueueError
+from changehook.exchange import Preview
 from changehook.interfaces import (
     ContextProvider,
     Listener,
@@ -27,7 +28,6 @@ from changehook.models import (
     Change,
     Delivery,
     DeliveryStatus,
-    Preview,
     new_delivery_id,
     utcnow,
 )

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import attrs
 
 from changehook.errors import ConfigurationError
-from changehook.models import Change, Delivery, DeliveryStatus, Request, Response
+from changehook.exchange import Request, Response
+from changehook.models import Change, Delivery, DeliveryStatus
 from changehook.webhooks import Webhook
 
 __all__ = [

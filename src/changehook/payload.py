@@ -8,8 +8,9 @@ from typing import Any
 
 from changehook.encoding import decode, encode, isoformat, to_plain
 from changehook.errors import RenderError
+from changehook.exchange import Request
 from changehook.interfaces import ContextProvider
-from changehook.models import Change, Request
+from changehook.models import Change
 from changehook.network import destination
 from changehook.webhooks import Webhook
 

@@ -39,7 +39,9 @@ _ATTRIBUTES: Mapping[type, str] = {
     "revindex revindex0",
 }
 _OPEN = tuple((cls, frozenset(names.split())) for cls, names in _ATTRIBUTES.items())
-_CLOSED = "include, import, extends, block and autoescape are not available"
+_IMPORTS = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+_CLOSED = (*_IMPORTS, nodes.Block, nodes.ScopedEvalContextModifier)
+_NOT_AVAILABLE = "include, import, extends, block and autoescape are not available"
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (RecursionError, "the template or its data is nested too deeply"),
     (MemoryError, "the template needs too much memory"),
@@ -72,10 +74,9 @@ class RefusedError(Exception):
 class Text(str):
     """Text that a template made out of literal text and values, in a macro or a ``set`` block.
 
-    To the template it is the text as it would be without any escaping. What it is in the output,
-    with each value in it escaped once, is ``output``. Whatever changes it and does not know about
-    ``output`` gives a plain string again, which is a value and is escaped as a whole: forgetting
-    leads to too much escaping, never to too little.
+    To the template it is the text without any escaping; ``output`` is what it is in the output,
+    each value in it escaped once. What changes the text and knows nothing of ``output`` gives a
+    plain string, which is a value and escaped as a whole: too much, but never too little.
     """
 
     __slots__ = ("output",)
@@ -115,9 +116,7 @@ class Text(str):
     @classmethod
     def insert(cls, value: Any) -> str:
         """Return what the output holds for any value."""
-        if isinstance(value, Text):
-            return value.output
-        return cls.escape(value if isinstance(value, str) else cls.spell(value))
+        return value.output if isinstance(value, Text) else cls.escape(cls.characters(value))
 
     @classmethod
     def capture(cls, value: Any) -> Text:
@@ -177,9 +176,7 @@ class _Undefined(StrictUndefined):
 
     __slots__ = ()
 
-    def __init__(
-        self, hint: str | None = None, obj: Any = missing, name: Any = None, exc: object = None
-    ) -> None:
+    def __init__(self, hint: Any = None, obj: Any = missing, name: Any = None, **_: Any) -> None:
         error: Any = lambda _: _MissingError(hint, name, obj)  # noqa: E731 - stands in for a class
         super().__init__(hint, obj, name, error)
 
@@ -231,7 +228,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.text = text
         self.insert = text.insert
         self.capture = text.capture
-        self.concat = text.concat  # type: ignore[method-assign]  # Jinja2 has a static method
+        self.concat = text.concat  # type: ignore[assignment, method-assign]  # static in Jinja2
         self.joined = text.joined
         self.filters = dict(FILTERS)
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace")}
@@ -254,17 +251,14 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _attribute(self, obj: Any, name: Any) -> Any:
         if isinstance(obj, StrictUndefined):
             str(obj)  # raises its own error
-        if isinstance(name, str) and _is_open(obj, name):
-            value = getattr(obj, name, missing)
-            if value is not missing:
-                return value
-        return self.undefined(obj=obj, name=name)
+        is_open = isinstance(name, str) and _is_open(obj, name)
+        value = getattr(obj, name, missing) if is_open else missing
+        return self.undefined(obj=obj, name=name) if value is missing else value
 
 
 def _is_open(obj: Any, name: str) -> bool:
-    if isinstance(obj, Namespace):
-        return not name.startswith("_")
-    return any(name in names for cls, names in _OPEN if isinstance(obj, cls))
+    is_namespace = isinstance(obj, Namespace) and not name.startswith("_")
+    return is_namespace or any(name in names for cls, names in _OPEN if isinstance(obj, cls))
 
 
 @pass_environment
@@ -287,14 +281,15 @@ def _tojson(environment: _Environment, value: Any, indent: int | None = None) ->
 
 @pass_environment
 def _urlencode(environment: _Environment, value: Any) -> str:
-    return environment.text.keep(JINJA["urlencode"](value), "urlencode")
+    text = environment.text
+    several = value if isinstance(value, Iterable) else text.characters(value)
+    return text.keep(JINJA["urlencode"](several), "urlencode")
 
 
 @pass_environment
 def _safe(environment: _Environment, value: Any) -> str:
-    if isinstance(value, Text):
-        return value
-    return environment.text.keep(environment.text.characters(value), "safe")
+    text = environment.text
+    return value if isinstance(value, Text) else text.keep(text.characters(value), "safe")
 
 
 @pass_environment
@@ -369,11 +364,9 @@ def _compiled(source: str, text: type[Text]) -> Template:
     except TemplateSyntaxError as error:
         raise RefusedError(str(error.message), error.lineno) from None
     except Exception:
-        message = "is nested too deeply, or holds a number that is too long; make it simpler"
-        raise RefusedError(message) from None
-    closed = nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block
-    for node in tree.find_all((*closed, nodes.ScopedEvalContextModifier)):
-        raise RefusedError(_CLOSED, node.lineno)
+        raise RefusedError("is nested too deeply, or holds too long a number") from None
+    for node in tree.find_all(_CLOSED):
+        raise RefusedError(_NOT_AVAILABLE, node.lineno)
     return template
 
 

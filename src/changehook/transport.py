@@ -34,9 +34,9 @@ from changehook.errors import (
     ProtocolError,
     SetupError,
 )
+from changehook.exchange import Request, Response
 from changehook.forks import after_fork_in_child
 from changehook.interfaces import Resolver
-from changehook.models import Request, Response
 from changehook.network import Destination, NetworkPolicy, destination
 from changehook.sockets import (
     DeadlineSocket,

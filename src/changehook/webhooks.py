@@ -15,7 +15,7 @@ import attrs
 
 from changehook.conditions import Conditions
 from changehook.errors import ConfigurationError, Fault
-from changehook.models import HIDDEN, redact_headers
+from changehook.exchange import HIDDEN, redact_headers
 from changehook.retries import RetryPolicy
 from changehook.signing import SCHEMES, Secret, default_scheme
 from changehook.templates import BodyTemplate, HeaderTemplates, URLTemplate

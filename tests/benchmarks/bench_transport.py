@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import urllib3
 from measure import ratio, report
 
-from changehook.models import Request
+from changehook.exchange import Request
 from changehook.network import NetworkPolicy
 from changehook.transport import HTTPTransport
 

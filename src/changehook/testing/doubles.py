@@ -6,7 +6,7 @@ import datetime
 import threading
 
 from changehook.errors import AttemptError
-from changehook.models import Request, Response
+from changehook.exchange import Request, Response
 
 __all__ = ["FakeClock", "RecordingTransport"]
 

@@ -1,0 +1,400 @@
+"""The command line: argument parsing and printing only."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import importlib.metadata
+import inspect
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import attrs
+
+from changehook.demo import demonstrate, request_document
+from changehook.emitter import Emitter
+from changehook.encoding import decode_strict
+from changehook.errors import AttemptError, ChangehookError, ConfigurationError
+from changehook.models import Change, Delivery, DeliveryStatus
+from changehook.network import NetworkPolicy
+from changehook.queues.memory import InMemoryQueue
+from changehook.receiver import Behaviour, ReceivedRequest, Receiver
+from changehook.retries import RetryPolicy
+from changehook.sources import load_webhooks
+from changehook.webhooks import Webhook
+
+__all__ = ["main"]
+
+DONE, NO, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+SHOWN_RESPONSE = 200
+ANSWER_TIME = 2.0
+DRIP_TIME = 600.0
+FILE = "the webhooks: a .toml or .json file"
+ONCE = RetryPolicy(schedule=(0,))
+
+_SIZE = re.compile(r"([0-9]{1,12})(B|kB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
+_UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
+
+_Add = Callable[..., object]
+_OnRequest = Callable[[ReceivedRequest], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``changehook``; None for those of this process.
+
+    Returns:
+        the exit code: 0 done, 1 the answer is no, 2 wrong usage, 130 stopped by CONTROL-C.
+
+    Raises:
+        SystemExit: help or the version was asked for (0), or the words are wrong (2).
+    """
+    options = _parser().parse_args(argv)
+    try:
+        code: int = options.run(options)
+    except ChangehookError as error:
+        _complain(str(error))
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has left. Without this, the flush at exit fails as well and says so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="changehook",
+        description="Outgoing webhooks: try them, check them, and see why one did not fire.",
+        epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version("changehook")
+    parser.add_argument("--version", action="version", version=f"changehook {version}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_behaviour(_command(commands, _receiver))
+    _command(commands, _demo)
+    _command(commands, _check)("file", metavar="FILE", help=FILE)
+    _add_change(_command(commands, _explain))
+    add = _add_change(_command(commands, _render))
+    add("--reveal", action="store_true", help="hide nothing; this may show secrets")
+    add = _add_change(_command(commands, _emit))
+    opens = "an address, network or host name to open; or internal: private and loopback addresses"
+    opens += " of hosts that stand in FILE; may be repeated"
+    add("--allow", metavar="NETWORK", action="append", default=[], help=opens)
+    add("--timeout", metavar="SECONDS", type=float, help="for an attempt, in place of FILE's")
+    return parser
+
+
+def _command(commands: Any, run: Callable[[argparse.Namespace], int]) -> _Add:
+    """Add the command that a function performs: its name, and its docstring as help."""
+    text = inspect.getdoc(run) or ""
+    parser = commands.add_parser(
+        run.__name__.removeprefix("_"),
+        help=text.partition(".")[0].lower(),
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    add: _Add = parser.add_argument
+    add("--json", action="store_true", help="print JSON, for programs")
+    return add
+
+
+def _add_change(add: _Add) -> _Add:
+    add("file", metavar="FILE", help=FILE)
+    form = "a JSON file in the form of the default body; - for standard input"
+    add("change", metavar="CHANGE", help=form)
+    add("--webhook", metavar="NAME", help="only the webhook of this name")
+    return add
+
+
+def _add_behaviour(add: _Add) -> None:
+    verify = "say whether a request is signed with SECRET, or env:NAME; may be repeated"
+    add("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
+    add("--port", type=int, default=9000, help="the port; 0 for any free one (9000)")
+    add("--verify", metavar="SECRET", action="append", default=[], help=verify)
+    add("--respond", metavar="STATUS", type=int, default=200, help="answer so (200)")
+    add("--delay", metavar="SECONDS", type=float, default=0.0, help="wait before the answer")
+    add("--drip", action="store_true", help="send the head of the answer one byte a second")
+    add("--reset", action="store_true", help="break the connection off instead of answering")
+    add("--retry-after", metavar="SECONDS", help="send Retry-After: seconds, or a date")
+    add("--redirect", metavar="URL", help="answer 302 with this Location")
+    add("--big", metavar="SIZE", type=_size, default=0, help="answer with a body of, say, 10MB")
+    add("--count", metavar="N", type=_count, help="stop after N requests")
+
+
+def _size(text: str) -> int:
+    if not (match := _SIZE.fullmatch(text)):
+        raise argparse.ArgumentTypeError("expected a size such as 500, 64kB, 10MB or 1GiB")
+    return int(match[1]) * _UNITS.get((match[2] or "").lower().removesuffix("b"), 1)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError("expected a number of requests, 1 or more")
+    return int(text)
+
+
+def _receiver(options: argparse.Namespace) -> int:
+    """Print every request that is sent to this machine.
+
+    Shows its headers and body and answers 200, or misbehaves as told. CONTROL-C stops it.
+    With --json, each request is one line of JSON.
+
+    example: changehook receiver --port 9000 --verify env:HOOK_SECRET --respond 503
+    """
+    reached = threading.Event()
+    answering: collections.deque[threading.Thread] = collections.deque(maxlen=256)
+
+    def on_request(request: ReceivedRequest) -> None:
+        if options.json:
+            _print(json.dumps(request_document(request)))
+        answering.append(threading.current_thread())
+        if request.number == options.count:
+            reached.set()
+
+    with _listening(options, on_request) as receiver, contextlib.suppress(KeyboardInterrupt):
+        _print(receiver.banner, sys.stderr if options.json else None)
+        reached.wait()
+        # A thread ends with its connection, once the answer is out; one kept alive may not end.
+        give_up = time.monotonic() + options.delay + (DRIP_TIME if options.drip else ANSWER_TIME)
+        for thread in list(answering):
+            thread.join(max(0.0, give_up - time.monotonic()))
+    return DONE
+
+
+def _listening(options: argparse.Namespace, on_request: _OnRequest) -> Receiver:
+    fields = attrs.fields_dict(Behaviour)
+    given = {key: value for key, value in vars(options).items() if key in fields}
+    where: dict[str, Any] = {"host": options.host, "port": options.port}
+    silent: dict[str, Any] = {"output": lambda text: None} if options.json else {}
+    try:
+        options.host.encode("idna")  # as socket.bind does, which says only TypeError
+        return Receiver(**where, **silent, behaviour=Behaviour(**given), on_request=on_request)
+    except ConfigurationError as error:
+        raise _of_options(error) from None
+    except UnicodeError:
+        raise ConfigurationError("--host: expected an address or a host name") from None
+
+
+def _demo(options: argparse.Namespace) -> int:
+    """Show webhooks at work on this machine.
+
+    Starts a receiver on a free port, defines three webhooks, emits two changes, and shows what
+    arrived and why one webhook did not fire. Needs no network. Exit code 1: something went wrong.
+
+    example: changehook demo
+    """
+    demo = demonstrate()
+    _answer(options, demo.to_dict(), str(demo))
+    return NO if demo.problems else DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Say whether a file of webhooks is valid.
+
+    Prints every fault with its place as a JSON pointer; or, when there is none, the webhooks and
+    which of them are disabled. Sends nothing. Exit code 1: the file is not valid.
+
+    example: changehook check webhooks.toml
+    """
+    try:
+        webhooks = [webhook.to_dict() for webhook in load_webhooks(options.file)]
+    except ConfigurationError as error:
+        faults = [attrs.asdict(fault) for fault in error.faults]
+        _answer(options, {"valid": False, "faults": faults, "webhooks": []}, "")
+        _complain(str(_located(options.file, error)))
+        return NO
+    head = f"{options.file}: valid, webhooks: {len(webhooks)}"
+    document = {"valid": True, "faults": [], "webhooks": webhooks}
+    _answer(options, document, "\n".join([head, *map(_row, webhooks)]))
+    return DONE
+
+
+def _row(webhook: dict[str, Any]) -> str:
+    what = f"{', '.join(webhook['events'])} of {', '.join(webhook['object_types'])}"
+    state = "" if webhook["enabled"] else " (disabled)"
+    return f"  {webhook['name']}{state}: {what}, {webhook['http_method']} {webhook['url']}"
+
+
+def _explain(options: argparse.Namespace) -> int:
+    """Say which webhooks a change fires, and why not.
+
+    Shows the conditions as a tree with verdicts. Sends nothing. Exit code 1: none fires.
+
+    example: changehook explain webhooks.toml change.json --webhook slack
+    """
+    emitter, change = _emitter(options), _change(options.change)
+    explanations = emitter.explain(**attrs.asdict(change, recurse=False))
+    fires = any(each.fires for each in explanations)
+    document = {"fires": fires, "webhooks": [each.to_dict() for each in explanations]}
+    _answer(options, document, "\n".join(map(_explained, explanations)))
+    return DONE if fires else NO
+
+
+def _render(options: argparse.Namespace) -> int:
+    """Show the request that each webhook would send.
+
+    Whether the change fires it or not: method, URL, headers, signatures and body. Sends nothing.
+    Hides path and query of URLs and most header values. Exit code 1: a request cannot be made.
+
+    example: changehook render webhooks.toml change.json --webhook slack --reveal
+    """
+    emitter, change = _emitter(options), _change(options.change)
+    names = [webhook.name for webhook in emitter.webhooks.all()]
+    rendered = [_rendered(emitter, name, change, options.reveal) for name in names]
+    _answer(options, {"webhooks": rendered}, "\n".join(map(_shown, rendered)))
+    return DONE if rendered and not any(each["error"] for each in rendered) else NO
+
+
+def _rendered(emitter: Emitter, name: str, change: Change, reveal: bool) -> dict[str, Any]:
+    try:
+        request = emitter.preview(name, change).to_dict(reveal=reveal)
+    except AttemptError as error:
+        return {"webhook": name, "error": f"{error.error_class}: {error}", "request": None}
+    return {"webhook": name, "error": None, "request": request}
+
+
+def _shown(rendered: dict[str, Any]) -> str:
+    if rendered["error"]:
+        return f"{rendered['webhook']}: {rendered['error']}\n------------"
+    request = rendered["request"]
+    headers = [f"{name}: {value}" for name, value in request["headers"].items()]
+    head = f"{rendered['webhook']}: {request['method']} {request['url']}"
+    return "\n".join([head, *headers, "", request["body"], "------------"])
+
+
+def _emit(options: argparse.Namespace) -> int:
+    """Really send a change to the webhooks that it fires.
+
+    Makes one attempt each, without retries, and shows what the receivers answered. Calls public
+    addresses only, unless --allow opens others. Exit code 1: not all delivered, or none fired.
+
+    example: changehook emit webhooks.toml change.json --allow 127.0.0.1 --timeout 5
+    """
+    queue = InMemoryQueue()
+    change = attrs.asdict(_change(options.change), recurse=False)
+    with _emitter(options, queue) as emitter:
+        explanations = emitter.explain(**change)
+        emitter.emit_change(**change)
+        deliveries = queue.run()
+    fired, sent = [each.to_dict() for each in explanations], list(map(_sent, deliveries))
+    how = "One attempt each, nothing is retried:" if deliveries else "Nothing is sent."
+    text = "\n".join([*map(_explained, explanations), "", how, *map(_outcome, deliveries)])
+    _answer(options, {"webhooks": fired, "deliveries": sent}, text)
+    delivered = [each.status is DeliveryStatus.DELIVERED for each in deliveries]
+    return DONE if delivered and all(delivered) else NO
+
+
+def _sent(delivery: Delivery) -> dict[str, Any]:
+    attempt = delivery.attempts[-1].to_dict()
+    attempt["response_body"] = attempt["response_body"][:SHOWN_RESPONSE]
+    head = {"id": delivery.id, "webhook": delivery.webhook, "status": str(delivery.status)}
+    return {**head, "attempt": attempt}
+
+
+def _outcome(delivery: Delivery) -> str:
+    attempt = delivery.attempts[-1]
+    outcome = f"{attempt.method} {attempt.url} answered with {attempt.status}"
+    if attempt.error_class:
+        outcome = f"{attempt.error_class}: {attempt.error}"
+    lines = [f"{delivery.webhook}: {delivery.status}, {outcome}"]
+    if attempt.error_class == "blocked":
+        lines.append("what opens it here is --allow ADDRESS, or --allow internal")
+    if attempt.note:
+        lines.append(f"note: {attempt.note}")
+    if attempt.response_body:
+        response = attempt.response_body[:SHOWN_RESPONSE].replace("\n", "\\n")
+        lines.append(f"response: {response}")
+    return "\n  ".join(lines)
+
+
+def _emitter(options: argparse.Namespace, queue: InMemoryQueue | None = None) -> Emitter:
+    """Return an emitter of the chosen webhooks that makes one attempt each, when told to."""
+    timeout, allow = getattr(options, "timeout", None), getattr(options, "allow", [])
+    policy = {"retry": ONCE} if timeout is None else {"retry": ONCE, "timeout": timeout}
+    opened, internal = [each for each in allow if each != "internal"], "internal" in allow
+    webhooks = _chosen(options)
+    try:
+        network = NetworkPolicy(allow=opened, internal_hosts=internal)
+        once = [attrs.evolve(each, **policy) for each in webhooks]
+    except ConfigurationError as error:
+        raise _of_options(error) from None
+    return Emitter(webhooks=once, queue=queue or InMemoryQueue(), network=network)
+
+
+def _chosen(options: argparse.Namespace) -> list[Webhook]:
+    try:
+        webhooks = load_webhooks(options.file)
+    except ConfigurationError as error:
+        raise _located(options.file, error) from None
+    wanted = options.webhook
+    found = [each for each in webhooks if wanted is None or each.name == wanted]
+    if not found:
+        names = ", ".join(each.name for each in webhooks) or "none"
+        _complain(f"nothing found; the webhooks of {options.file} are: {names}")
+    return found
+
+
+def _change(path: str) -> Change:
+    where = "stdin" if path == "-" else path
+    try:
+        text = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return Change.from_dict(decode_strict(text))
+    except OSError as error:
+        raise ConfigurationError(f"{where}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{where}: not JSON ({error})") from None
+    except ConfigurationError as error:
+        raise _located(where, error) from None
+
+
+def _located(path: str, error: ConfigurationError) -> ConfigurationError:
+    """Return the error with every fault saying which file it is in."""
+    where = f"{Path(path)}: "
+    texts = [str(fault) if fault.pointer else fault.message for fault in error.faults]
+    return ConfigurationError(*(where + text.removeprefix(where) for text in texts))
+
+
+def _of_options(error: ConfigurationError) -> ConfigurationError:
+    """Return the error with options in the place of the pointers to arguments."""
+    names = [fault.pointer.partition("/")[2].partition("/")[0] for fault in error.faults]
+    heads = [f"--{name.replace('_', '-')}: " if name else "" for name in names]
+    pairs = zip(heads, error.faults, strict=True)
+    return ConfigurationError(*(head + fault.message for head, fault in pairs))
+
+
+def _explained(explanation: object) -> str:
+    return str(explanation).replace("\n", "\n  ")
+
+
+def _answer(options: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+    if options.json or text:
+        _print(json.dumps(document, indent=2) if options.json else text)
+
+
+def _complain(text: str) -> None:
+    _print("\n".join(f"changehook: {line}" for line in text.splitlines()), sys.stderr)
+
+
+def _print(text: str, stream: TextIO | None = None) -> None:
+    """Print at once, with nothing that a terminal obeys or that the encoding cannot hold."""
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    clean = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    stream.write(clean.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
