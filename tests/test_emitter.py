@@ -1,6 +1,7 @@
 """From a change to deliveries, and to their attempts."""
 
 import datetime
+import importlib.metadata
 import json
 
 import attrs
@@ -508,6 +509,31 @@ def test_any_change_gives_a_delivery_that_round_trips(data, prechange, postchang
     )
     assert Delivery.from_json(delivery.to_json()) == delivery
     assert json.loads(delivery.payload)["data"] == data
+
+
+def test_a_body_that_is_not_text_is_refused():
+    """A template can write a lone surrogate, which no receiver can read."""
+    emitter = build(hook(body_template="{{ '\\ud800' }}", http_content_type="text/plain"))
+    emitter.emit_change("created", "site", {})
+    [after] = emitter.queue.run()
+    assert (after.status, after.attempts[0].error_class) == ("failed", "render")
+    assert "lone surrogate" in after.reason
+
+
+def test_without_metadata_there_is_no_version(monkeypatch):
+    """A host that is packed into one file may carry none."""
+
+    def none(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    emitter = build(hook())
+    change = Change(event="created", model="site", data={})
+    version = importlib.metadata.version("changehook")
+    agent = emitter.preview("w", change).request.headers["User-Agent"]
+    assert agent == f"changehook/{version}"
+    monkeypatch.setattr(importlib.metadata, "version", none)
+    bare = build(hook()).preview("w", change).request.headers["User-Agent"]
+    assert bare == "changehook"
 
 
 def test_threads_are_the_default_of_configure_only():

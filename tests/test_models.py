@@ -120,6 +120,7 @@ def test_a_change_is_read_from_the_form_of_the_default_body():
             "request_id": "r",
             "data": {"a": 1},
             "snapshots": {"prechange": {"a": 0}, "postchange": {"a": 1}},
+            "context": {"added": "by a provider"},
         }
     )
     assert (change.prechange, change.postchange) == ({"a": 0}, {"a": 1})

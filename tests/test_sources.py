@@ -231,6 +231,17 @@ def test_a_forked_child_looks_at_the_file_itself(source):
     os.close(writer)
 
 
+def test_what_a_child_does_first(source):
+    """It forgets the thread and what was remembered, so that its first emit starts a thread."""
+    source.select("created", "site")
+    former = source._watcher
+    source.close()
+    former.join(LIMIT)
+    source._forked()
+    assert names(source.select("created", "site")) == ["a"]
+    assert source._watcher is not former
+
+
 def test_a_change_of_the_registry_is_never_seen_in_part():
     """Every select sees the webhooks of one moment."""
     old, new = ([hook(f"{side}{n}") for n in range(20)] for side in ("old", "new"))

@@ -154,37 +154,41 @@ def _fault(value: object, root: str, error: Exception) -> EncodingError:
     """Return the error for a value that would not encode, naming the smallest part at fault."""
     if isinstance(error, RecursionError):
         return EncodingError(root, "nested too deeply")
-    return next(_faults(value, root, ()), EncodingError(root, str(error)))
+    return _find_fault(value, root, ()) or EncodingError(root, str(error))
 
 
-def _faults(value: object, path: str, above: tuple[int, ...]) -> Iterator[EncodingError]:
+def _find_fault(value: object, path: str, above: tuple[int, ...]) -> EncodingError | None:
     if id(value) in above:
-        yield EncodingError(path, "contains itself")
-        return
+        return EncodingError(path, "contains itself")
     if not isinstance(value, str | int | float | dict | list | tuple | None):
         try:
             value = simplify(value)
         except Exception as error:
-            yield EncodingError(path, str(error) or type(error).__name__)
-            return
+            return EncodingError(path, str(error) or type(error).__name__)
     inside = (*above, id(value))
     if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _key_faults(key, path)
-            yield from _faults(item, f"{path}.{key}" if path else str(key), inside)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _faults(item, f"{path}.{index}", inside)
-    elif reason := _scalar_fault(value):
-        yield EncodingError(path, reason)
+        return _first(
+            _key_fault(key, path)
+            or _find_fault(item, f"{path}.{key}" if path else str(key), inside)
+            for key, item in value.items()
+        )
+    if isinstance(value, list | tuple):
+        parts = enumerate(value)
+        return _first(_find_fault(item, f"{path}.{index}", inside) for index, item in parts)
+    reason = _scalar_fault(value)
+    return EncodingError(path, reason) if reason else None
 
 
-def _key_faults(key: object, path: str) -> Iterator[EncodingError]:
+def _first(faults: Iterator[EncodingError | None]) -> EncodingError | None:
+    return next(filter(None, faults), None)
+
+
+def _key_fault(key: object, path: str) -> EncodingError | None:
     if not isinstance(key, str | int | float | None):
         cls = type(key).__qualname__
-        yield EncodingError(path, f"keys must be text, and one is of type {cls}; write str(key)")
-    elif reason := _scalar_fault(key):
-        yield EncodingError(path, f"a key {reason}")
+        return EncodingError(path, f"keys must be text, and one is of type {cls}; write str(key)")
+    reason = _scalar_fault(key)
+    return EncodingError(path, f"a key {reason}") if reason else None
 
 
 def _scalar_fault(value: object) -> str | None:

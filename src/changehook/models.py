@@ -148,12 +148,14 @@ class Change:
     def from_dict(cls, document: Mapping[str, Any]) -> Change:
         """Return the change that a JSON object in the form of the default body describes.
 
+        What context providers added there, under ``context``, is not part of the change.
+
         Raises:
             ConfigurationError: a key is unknown or missing, or a value is of the wrong type.
         """
         if not isinstance(document, Mapping):
             raise ConfigurationError("a change is a JSON object with event, model and data")
-        values = dict(document)
+        values = {key: value for key, value in document.items() if key != "context"}
         snapshots = values.pop("snapshots", None) or {}
         if not isinstance(snapshots, Mapping):
             raise ConfigurationError(Fault("/snapshots", "expected an object"))

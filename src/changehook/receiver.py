@@ -299,6 +299,8 @@ def _listen(receiver: Receiver, host: str, port: int) -> _Server:
     except OSError as error:
         reason = f"cannot listen on port {port} of {host}: {error.strerror}"
         raise ChangehookError(f"{reason}; choose another one with --port") from None
+    except (TypeError, UnicodeError):
+        raise ConfigurationError(Fault("/host", "expected a host name or an address")) from None
 
 
 class _Server(socketserver.ThreadingTCPServer):

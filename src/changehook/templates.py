@@ -28,7 +28,7 @@ _QUOTE = 'text needs quotes around it, as in "{{ data.name }}"; for anything els
 _WHOLE_URL = 'a whole URL that comes from data is marked, as in "{{ data.url | safe }}"'
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_NOT_VISIBLE = re.compile(r"[^\t\x20-\x7e]")
+_NO_VALUE = re.compile(r"[^\t\x20-\x7e]|^@@@SKIP_HEADER@@@$")  # urllib3 would drop that header
 _RESERVED = re.compile(
     "host|content-length|transfer-encoding|connection|keep-alive|proxy-.*|te|trailer|upgrade|expect"
     "|http2-settings|accept-encoding|x-hook-signature|x-hub-signature-256"
@@ -373,7 +373,7 @@ def _check_name(name: object) -> None:
 
 def _header_value(name: str, text: str) -> str:
     value = text.strip(" \t")
-    if _NOT_VISIBLE.search(value):
+    if _NO_VALUE.search(value):
         raise RefusedError(
             "may hold visible ASCII, spaces and tabs, no line break and nothing else; "
             '"| header_safe" removes what is not allowed, "| urlencode" encodes it'

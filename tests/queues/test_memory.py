@@ -86,6 +86,18 @@ def test_an_attempt_that_raises_is_recorded_as_failed(caplog):
     assert "SECRET" not in caplog.text + repr(after)
 
 
+def test_control_c_reaches_the_caller():
+    """The operator who runs a queue by hand can stop it."""
+
+    def perform(claimed):
+        raise KeyboardInterrupt
+
+    queue = queue_with(perform)
+    queue.put([make_delivery()])
+    with pytest.raises(KeyboardInterrupt):
+        queue.run()
+
+
 def test_what_someone_else_changed_is_left_alone(caplog):
     """A worker that was overtaken does not overwrite."""
     queue = None

@@ -1,5 +1,6 @@
 """The queue performed by threads."""
 
+import gc
 import os
 import pickle
 import subprocess
@@ -288,6 +289,24 @@ def test_a_forked_child_starts_its_own_threads(start):
     gate.open.set()
     assert queue.close() == 0
     assert queue.counts()[DeliveryStatus.DELIVERED] == 2
+
+
+def test_without_an_emitter_nothing_is_taken():
+    """The mistake shows where it was made."""
+    queue = ThreadPoolQueue()
+    with pytest.raises(QueueError, match="no emitter is attached"):
+        queue.put([make_delivery()])
+
+
+def test_the_exit_closes_a_queue_that_is_still_there(start):
+    """What ``atexit`` calls, and that it does not keep the queue alive."""
+    queue = start(delivered)
+    queue.put([make_delivery()])
+    queue._at_exit()
+    assert queue.counts()[DeliveryStatus.DELIVERED] == 1
+    gone = ThreadPoolQueue()._at_exit
+    gc.collect()
+    gone()
 
 
 EXITING = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 
-from changehook.errors import QueueClosedError, QueueError
+from changehook.errors import QueueClosedError
 from changehook.interfaces import DeliveryFilter
 from changehook.models import Delivery, DeliveryStatus, utcnow
 from changehook.queues.stored import StoredQueue
@@ -48,8 +48,7 @@ class InMemoryQueue(StoredQueue):
         Raises:
             QueueError: no emitter is attached.
         """
-        if self.perform is None:
-            raise QueueError("no emitter is attached; build one with Emitter(queue=...)")
+        self._performer()
         now, claimed = self.clock(), []
         while (delivery := self.store.claim(now)) is not None:
             claimed.append(delivery)

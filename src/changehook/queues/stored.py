@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from changehook.errors import DeliveryNotFoundError, QueueError
-from changehook.interfaces import DeliveryFilter, InspectableQueue, Store
+from changehook.interfaces import DeliveryFilter, InspectableQueue, Perform, Store
 from changehook.models import Attempt, Decision, Delivery, DeliveryStatus, utcnow
 
 __all__ = ["StoredQueue"]
@@ -81,23 +81,26 @@ class StoredQueue(InspectableQueue):
         return [item for item in found if item.status is not DeliveryStatus.DELIVERING]
 
     def _perform(self, claimed: Delivery) -> Delivery:
-        """Perform one attempt and keep what came of it; never raises."""
+        """Perform one attempt and keep what came of it; one that fails does not kill its worker."""
+        after = self._attempted(claimed)
         try:
-            after = self._attempted(claimed)
             if not self.store.save(after):
                 logger.warning("delivery %s was changed by someone else meanwhile", claimed.id)
-        except BaseException as error:
+        except Exception as error:
             kind = type(error).__name__
             logger.error("delivery %s: its attempt could not be recorded (%s)", claimed.id, kind)
             return claimed
         return after
 
-    def _attempted(self, claimed: Delivery) -> Delivery:
+    def _performer(self) -> Perform:
         if self.perform is None:
             raise QueueError("no emitter is attached; build one with Emitter(queue=...)")
+        return self.perform
+
+    def _attempted(self, claimed: Delivery) -> Delivery:
         try:
-            return self.perform(claimed)
-        except BaseException as error:
+            return self._performer()(claimed)
+        except (Exception, SystemExit) as error:
             kind = type(error).__name__
             logger.error("delivery %s: its attempt raised %s", claimed.id, kind)
             return _broken(claimed, self.clock(), f"the attempt raised {kind}")

@@ -80,8 +80,9 @@ class ThreadPoolQueue(StoredQueue):
         Raises:
             QueueClosedError: the queue is closed.
             QueueFullError: there was no room in time.
-            QueueError: no thread can be started, because the interpreter is exiting.
+            QueueError: no emitter is attached, or the interpreter is exiting.
         """
+        self._performer()
         give_up = time.monotonic() + self.put_timeout
         with self._work:
             if self._closing:
