@@ -12,7 +12,7 @@ import pytest
 
 from changehook import ConfigurationError, FileSource, Webhook, WebhookRegistry
 from changehook.sources import SELECTIONS, load_webhooks
-from changehook.testing.contracts import LIMIT, until
+from changehook.testing.deliveries import LIMIT, until
 
 
 def hook(name, *, models=("site",), events=("created",), **more):

@@ -6,7 +6,7 @@ from changehook import Change, Emitter, InMemoryQueue, Webhook
 from changehook.errors import ConnectError
 from changehook.exchange import Response
 from changehook.testing import FakeClock, RecordingTransport, make_delivery
-from changehook.testing.contracts import raises, until
+from changehook.testing.deliveries import raises, until
 
 
 def test_the_helpers_of_the_contracts_can_say_no():

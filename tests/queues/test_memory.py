@@ -4,7 +4,7 @@ import pytest
 
 from changehook import InMemoryQueue, QueueClosedError, QueueError, QueueFullError
 from changehook.testing import FakeClock, InspectableQueueContract, make_delivery
-from changehook.testing.contracts import NOW, delayed, delivered, failed
+from changehook.testing.deliveries import NOW, delayed, delivered, failed
 
 
 class TestInMemoryQueue(InspectableQueueContract):

@@ -20,7 +20,7 @@ from changehook import (
     ThreadPoolQueue,
 )
 from changehook.testing import FakeClock, InspectableQueueContract, make_delivery
-from changehook.testing.contracts import LIMIT, NOW, delayed, delivered, later, until
+from changehook.testing.deliveries import LIMIT, NOW, delayed, delivered, later, until
 
 
 class TestThreadPoolQueue(InspectableQueueContract):
@@ -313,7 +313,7 @@ EXITING = """
 import sys, threading, time
 from changehook import ThreadPoolQueue
 from changehook.testing import make_delivery
-from changehook.testing.contracts import delivered
+from changehook.testing.deliveries import delivered
 
 def perform(claimed):
     time.sleep(0.02)

@@ -9,7 +9,7 @@ import pytest
 
 from changehook import ConfigurationError, DeliveryFilter, DeliveryStatus, MemoryStore
 from changehook.testing import StoreContract, make_delivery
-from changehook.testing.contracts import NOW, delivered, failed, later
+from changehook.testing.deliveries import NOW, delivered, failed, later
 
 
 class TestMemoryStore(StoreContract):

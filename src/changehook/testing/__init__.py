@@ -4,8 +4,8 @@ from changehook.testing.contracts import (
     InspectableQueueContract,
     QueueContract,
     StoreContract,
-    make_delivery,
 )
+from changehook.testing.deliveries import make_delivery, until
 from changehook.testing.doubles import FakeClock, RecordingTransport
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "RecordingTransport",
     "StoreContract",
     "make_delivery",
+    "until",
 ]
