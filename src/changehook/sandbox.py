@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
 import attrs
-from jinja2 import StrictUndefined, Template, TemplateRuntimeError, TemplateSyntaxError, nodes
+from jinja2 import StrictUndefined, Template, Undefined, nodes
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import SecurityError, TemplateRuntimeError, TemplateSyntaxError
 from jinja2.filters import FILTERS as JINJA
 from jinja2.filters import make_attrgetter
 from jinja2.runtime import LoopContext
@@ -139,7 +138,8 @@ class Text(str):
         characters = cls.characters(glue).join([cls.characters(value) for value in values])
         if not any(isinstance(value, Text) for value in (glue, *values)):
             return characters
-        return cls(characters, cls.insert(glue).join([cls.insert(value) for value in values]))
+        between = "" if glue == "" else cls.insert(glue)
+        return cls(characters, between.join([cls.insert(value) for value in values]))
 
     def __add__(self, other: str) -> str:
         return self.joined((self, other)) if isinstance(other, str) else NotImplemented
@@ -162,8 +162,9 @@ def check_plain(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             check_plain(item)
+    elif isinstance(value, Undefined):
+        str(value)  # raises, but for that of an "if" without an "else", which is empty
     elif not isinstance(value, str | int | float | None):
-        str(value)  # an undefined raises its own error here
         raise RefusedError('a function, macro or sequence has no text; call it, or write "| list"')
 
 
@@ -249,7 +250,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self._attribute(obj, argument)
 
     def _attribute(self, obj: Any, name: Any) -> Any:
-        if isinstance(obj, StrictUndefined):
+        if isinstance(obj, Undefined):
             str(obj)  # raises its own error
         is_open = isinstance(name, str) and _is_open(obj, name)
         value = getattr(obj, name, missing) if is_open else missing
@@ -281,9 +282,8 @@ def _tojson(environment: _Environment, value: Any, indent: int | None = None) ->
 
 @pass_environment
 def _urlencode(environment: _Environment, value: Any) -> str:
-    text = environment.text
-    several = value if isinstance(value, Iterable) else text.characters(value)
-    return text.keep(JINJA["urlencode"](several), "urlencode")
+    value = value if isinstance(value, Iterable) else environment.text.characters(value)
+    return environment.text.keep(JINJA["urlencode"](value), "urlencode")
 
 
 @pass_environment
@@ -299,7 +299,8 @@ def _escape(environment: _Environment, value: Any) -> str:
 
 @pass_environment
 def _header_safe(environment: _Environment, value: Any) -> str:
-    return re.sub(r"[^\t\x20-\x7e]+", "", environment.text.characters(value))
+    text = environment.text.characters(value)
+    return "".join([each for each in text if " " <= each <= "~" or each == "\t"])
 
 
 def _indent(s: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:

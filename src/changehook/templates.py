@@ -350,8 +350,8 @@ def _entries(headers: object) -> Iterator[_Entry]:
 def _entries_of_text(text: str) -> Iterator[_Entry]:
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if line.strip(_BLANK):
-            name, colon, source = line.partition(":")
-            yield _Entry("", f"line {number}: ", name.strip(_BLANK) if colon else None, source)
+            name, colon, source = (part.strip(_BLANK) for part in line.partition(":"))
+            yield _Entry("", f"line {number}: ", name if colon else None, source)
 
 
 def _entries_of_mapping(headers: Mapping[Any, Any]) -> Iterator[_Entry]:
