@@ -54,7 +54,7 @@ def decode(text: str | bytes) -> Any:
     Raises:
         ValueError: the text is not JSON.
     """
-    return json.loads(text, parse_constant=_no_constant)
+    return _DECODER.decode(text if isinstance(text, str) else text.decode())
 
 
 def decode_strict(text: str | bytes) -> Any:
@@ -155,6 +155,9 @@ def _fault(value: object, root: str, error: Exception) -> EncodingError:
     if isinstance(error, RecursionError):
         return EncodingError(root, "nested too deeply")
     return _find_fault(value, root, ()) or EncodingError(root, str(error))
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _find_fault(value: object, path: str, above: tuple[int, ...]) -> EncodingError | None:
