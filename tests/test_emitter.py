@@ -27,6 +27,7 @@ from changehook import (
     request_context,
 )
 from changehook.errors import ConnectError, RenderError, SetupError
+from changehook.exchange import Response
 from changehook.testing import FakeClock, RecordingTransport
 
 SEVEN = ["event", "timestamp", "model", "username", "request_id", "data", "snapshots"]
@@ -367,6 +368,23 @@ def test_an_unexpected_error_is_recorded_and_retried(caplog):
     assert "SECRET" not in caplog.text + after.to_json()
 
 
+def test_what_a_receiver_quotes_of_the_request_is_hidden():
+    """An error page that shows the request does not put its secrets into the record."""
+    page = b"403: Bearer SECRET-TOKEN at /services/SECRET-PATH?key=SECRET-QUERY, SECRET-TOKEN"
+    answer = Response(status=403, headers={"server": "SECRET-TOKEN/1"}, body=page)
+    emitter = build(
+        hook(
+            url="https://receiver.example/services/SECRET-PATH?key=SECRET-QUERY",
+            additional_headers="Authorization: Bearer SECRET-TOKEN",
+        ),
+        answers=[answer],
+    )
+    emitter.emit_change("created", "site", {})
+    [after] = emitter.queue.run()
+    assert "SECRET" not in after.to_json()
+    assert after.attempts[0].response_body == "403: *** at ***?***, ***"
+
+
 def test_listeners_hear_of_every_attempt(caplog):
     """One that fails is logged, and the others still hear."""
     heard = []
@@ -407,8 +425,10 @@ def test_arguments_are_checked():
     build(queue=queue)
     with pytest.raises(ConfigurationError, match="another emitter"):
         build(queue=queue)
-    with pytest.raises(ConfigurationError, match="timeout is 0"):
-        build(timeout=0)
+    for timeout in (0, -1, float("inf"), float("nan"), 301):
+        with pytest.raises(ConfigurationError, match=r"timeout is .*; write seconds"):
+            build(timeout=timeout)
+    build(hook(), timeout=datetime.timedelta(seconds=2))
 
 
 def test_it_closes_as_a_context_manager():

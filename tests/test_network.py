@@ -187,7 +187,7 @@ CLOSED = {
     "private (unique local, RFC 4193)": "fc00:: fdff:ffff::1 fd12::1",
     "private (carrier-grade NAT, RFC 6598)": "100.64.0.0 100.127.255.255 64:ff9b::6440:7",
     "private (benchmarking, RFC 2544)": "198.18.0.0 198.19.255.255",
-    "private (local NAT64, RFC 8215)": "64:ff9b:1::808:808 64:ff9b:1:ffff::808:808",
+    "local NAT64 (RFC 8215)": "64:ff9b:1::808:808 64:ff9b:1:a9fe:a9:fe00:808:808",
     "cloud metadata": "169.254.169.254 169.254.170.2 100.100.100.200 168.63.129.16 192.0.0.192 "
     "169.254.170.23 fd00:ec2::254 fd00:ec2::23 fd20:ce::254 fd00:42::42 "
     "::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe::1",
@@ -263,7 +263,7 @@ def test_a_refusal_says_what_opens_it_and_hides_the_rest() -> None:
         'NetworkPolicy(allow=["10.1.2.3"]) opens it'
     )
     assert refusal(PUBLIC, "64:ff9b:1::7f00:1") == (
-        "64:ff9b:1::7f00:1 (host hooks.test) is private (local NAT64, RFC 8215) and holds "
+        "64:ff9b:1::7f00:1 (host hooks.test) is local NAT64 (RFC 8215) and holds "
         "127.0.0.1, which is loopback; "
         'NetworkPolicy(allow=["64:ff9b:1::7f00:1", "127.0.0.1"]) opens it'
     )

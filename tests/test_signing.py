@@ -143,8 +143,35 @@ class TestSchemes:
             verify(BODY, headers, WHSEC, now=NOW, schemes=[scheme])
 
     def test_none_asked_for(self) -> None:
-        """An empty list of schemes signs nothing."""
-        assert sign(BODY, delivery_id="x", timestamp=NOW, secrets=WHSEC, schemes=[]) == {}
+        """An empty list of schemes would sign nothing, and nobody would know."""
+        with pytest.raises(SetupError, match="schemes must be a list of names"):
+            sign(BODY, delivery_id="x", timestamp=NOW, secrets=WHSEC, schemes=[])
+        with pytest.raises(ConfigurationError, match="schemes must be a list of names"):
+            verify(BODY, signed(), WHSEC, now=NOW, schemes=[])
+
+    def test_a_reference_is_no_key(self) -> None:
+        """The text ``env:NAME`` is no secret: anyone could sign with it."""
+        forged = {"X-Hook-Signature": hmac.new(b"env:HOOK", BODY, "sha512").hexdigest()}
+        with pytest.raises(ConfigurationError, match=r'write Secret\("env:NAME"\)'):
+            verify(BODY, forged, "env:HOOK")
+        with pytest.raises(SetupError, match=r'write Secret\("env:NAME"\)'):
+            sign(BODY, delivery_id="x", timestamp=NOW, secrets=["env:HOOK"])
+
+    def test_secrets_stay_wrapped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A ``Secret`` is taken as it is, and no variable of a frame that raises holds its text."""
+        monkeypatch.setenv("HOOK", PLAIN)
+        wrapped = Secret("env:HOOK")
+        headers = sign(BODY, delivery_id="x", timestamp=NOW, secrets=wrapped)
+        verify(BODY, headers, [wrapped, Secret(OTHER)])
+        with pytest.raises(VerificationError) as caught:
+            verify(BODY + b" ", headers, [wrapped])
+        trace = caught.value.__traceback__
+        while trace is not None:
+            assert (
+                PLAIN not in repr(trace.tb_frame.f_locals.values())
+                or "self" in trace.tb_frame.f_locals
+            )
+            trace = trace.tb_next
 
     def test_rotation(self) -> None:
         """Standard Webhooks signs with every secret, newest first; the others with the newest."""
@@ -426,7 +453,9 @@ class TestSecret:
     @pytest.mark.parametrize("value", [None, b"hunter2", "", "whsec_hunter2", "\ud800"])
     def test_callable_without_a_secret(self, value: object) -> None:
         """What is not a secret's text is refused without being shown."""
-        with pytest.raises(SetupError, match="the callable gave no secret") as caught:
+        with pytest.raises(
+            SetupError, match="the callable that gives the secret gave none"
+        ) as caught:
             Secret(lambda: value).reveal()  # type: ignore[arg-type, return-value] # the mistake under test
         assert "hunter2" not in str(caught.value)
 

@@ -61,7 +61,13 @@ def test_a_definition_hides_its_secrets():
     assert shown["secret"] == ["***", "env:OLD_SECRET"]
     assert shown["url"] == "https://hooks.example/***"
     assert shown["additional_headers"] == {"X-Site": "***", "Authorization": "***"}
-    assert Webhook.from_dict({**MINIMAL, "url": "{{ data.url | safe }}"}).to_dict()["url"] == "***"
+    assert shown["body_template"] == "***"
+    for url in (
+        "{{ data.url | safe }}",
+        "https://{{ 'SECRET' }}.h/",
+        "{% set t='S' %}https://h/{{t}}",
+    ):
+        assert Webhook.from_dict({**MINIMAL, "url": url}).to_dict()["url"] == "***"
     assert "is redacted" in faults(secret="***")[0]
 
 
@@ -112,6 +118,7 @@ def test_python_types_are_taken():
         ("conditions", {"and": [{"attr": "a", "op": "equals"}]}, "/conditions/and/0/op: "),
         ("conditions", {}, "/conditions"),
         ("secret", "", "/secret: "),
+        ("secret", [], "/secret: is an empty list; leave it out"),
         ("secret", ["good", 5], "/secret/1: expected text, env:NAME or a callable, found int"),
         ("secret", 5, "/secret: expected text, env:NAME or a callable, found int"),
         ("signatures", ["x-hook-signature"], "/signatures: a signature needs a secret"),
@@ -147,6 +154,7 @@ def test_each_fault_is_named_with_its_place(field, value, expected):
             "/signatures: standard-webhooks needs",
         ),
         ({"ca_file_path": "x", "ssl_verification": False}, "/ca_file_path: has no effect with"),
+        ({"signatures": [], "secret": "s"}, "/signatures: is empty; leave it out"),
         ({"signatures": 5, "secret": "s"}, "/signatures: expected a list"),
     ],
 )
@@ -176,12 +184,6 @@ def test_what_is_no_object_is_refused():
     """A list of webhooks is not a webhook."""
     with pytest.raises(ConfigurationError, match="a webhook is an object"):
         Webhook.from_dict([MINIMAL])
-
-
-def test_an_empty_list_of_signatures_signs_nothing():
-    """A secret that is kept for later, say."""
-    webhook = Webhook.from_dict({**MINIMAL, "secret": "s", "signatures": []})
-    assert webhook.signatures == ()
 
 
 SCHEMA = jsonschema.Draft202012Validator(Webhook.json_schema())

@@ -10,7 +10,7 @@ from typing import Any, cast
 import attrs
 
 from changehook.encoding import decode_strict, to_plain
-from changehook.errors import ConfigurationError, Fault
+from changehook.errors import ConfigurationError, Fault, pointer_to
 from changehook.evaluation import (
     OPERATORS,
     VARIABLES,
@@ -237,7 +237,7 @@ class _Checker:
         for key in document:
             if key != kind:
                 message = f'does not go with "{kind}"; nest one condition in the other'
-                self._fault(f"{pointer}/{_escaped(key)}", message)
+                self._fault(pointer + pointer_to(_short(key)), message)
         problem = _members_problem(document[kind], depth)
         if problem:
             self._count()
@@ -250,7 +250,7 @@ class _Checker:
     def _check_condition(self, document: dict[Any, Any], pointer: str) -> None:
         strange = [key for key in document if key not in _KEYS]
         for key in strange:
-            self._fault(f"{pointer}/{_escaped(key)}", f"unknown key; {_key_hint(key)}")
+            self._fault(pointer + pointer_to(_short(key)), f"unknown key; {_key_hint(key)}")
         # What a misspelt key leaves missing is no second fault.
         for key, problem in () if strange else _problems(document):
             self._fault(f"{pointer}/{key}", problem)
@@ -375,14 +375,13 @@ _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", "
 
 
 def _quoted(value: object) -> str:
-    return f'"{_escaped(value)}"' if isinstance(value, str) else f"({kind_of(value)})"
+    return f'"{_short(value)}"' if isinstance(value, str) else f"({kind_of(value)})"
 
 
-def _escaped(key: object) -> str:
-    """Return a key for a JSON pointer, short and printable."""
+def _short(key: object) -> str:
+    """Return a key for an error, short and on one line."""
     text = key[:60] if isinstance(key, str) else f"({kind_of(key)})"
-    text = text if text.isprintable() else ascii(text)[1:-1]
-    return text.replace("~", "~0").replace("/", "~1")
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _near(text: str, hints: dict[str, str], known: list[str]) -> str | None:

@@ -7,16 +7,17 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 from changehook.errors import AttemptError, ProtocolError
-from changehook.exchange import Request, Response, redact_headers, redact_url
+from changehook.exchange import Request, Response, redact_headers, redact_url, scrub
 from changehook.interfaces import Transport, WebhookSource
 from changehook.models import Attempt, Decision, Delivery, DeliveryStatus
 from changehook.payload import build_request
 from changehook.retries import RetryPolicy
-from changehook.signing import sign
+from changehook.signing import Secret, sign
 from changehook.webhooks import Webhook
 
 __all__ = ["Deliverer"]
@@ -109,7 +110,7 @@ class Deliverer:
             request.body,
             delivery_id=delivery.id,
             timestamp=timestamp,
-            secrets=[secret.reveal() for secret in webhook.secret],
+            secrets=[Secret(secret.reveal()) for secret in webhook.secret],
             schemes=webhook.signatures,
         )
         return attrs.evolve(request, headers={**request.headers, **signatures})
@@ -143,25 +144,36 @@ class Deliverer:
 def _record(
     delivery: Delivery, started_at: datetime.datetime, duration: float, outcome: _Outcome
 ) -> Attempt:
-    request, response = outcome.request, outcome.response
-    error_class, text = _error(outcome)
+    error_class, error = _error(outcome)
     return Attempt(
         number=len(delivery.attempts) + 1,
         started_at=started_at,
         duration=duration,
-        method="" if request is None else request.method,
-        url="" if request is None else redact_url(request.url),
-        headers={} if request is None else redact_headers(request.headers),
-        status=None if response is None else response.status,
-        response_headers={} if response is None else redact_headers(response.headers),
-        response_body=""
-        if response is None
-        else response.body[:KEPT_BODY].decode(errors="replace"),
         error_class=error_class,
-        error=text,
-        note=None if response is None else response.note,
-        address=None if response is None else response.address,
+        error=error,
+        **_sent(outcome.request),
+        **_received(outcome.request, outcome.response),
     )
+
+
+def _sent(request: Request | None) -> dict[str, Any]:
+    if request is None:
+        return {}
+    url, headers = redact_url(request.url), redact_headers(request.headers)
+    return {"method": request.method, "url": url, "headers": headers}
+
+
+def _received(request: Request | None, response: Response | None) -> dict[str, Any]:
+    if request is None or response is None:
+        return {}
+    headers = redact_headers(response.headers)
+    return {
+        "status": response.status,
+        "response_headers": {name: scrub(value, request) for name, value in headers.items()},
+        "response_body": scrub(response.body[:KEPT_BODY].decode(errors="replace"), request),
+        "note": response.note,
+        "address": response.address,
+    }
 
 
 def _body(delivery: Delivery, request: Request) -> str:

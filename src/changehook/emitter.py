@@ -36,7 +36,7 @@ from changehook.payload import freeze
 from changehook.retries import RetryPolicy
 from changehook.sources import WebhookRegistry
 from changehook.transport import HTTPTransport
-from changehook.webhooks import Webhook
+from changehook.webhooks import LONGEST_TIMEOUT, Webhook
 
 __all__ = ["Emitter", "WebhookExplanation"]
 
@@ -82,7 +82,8 @@ class Emitter:
         queue: carries the deliveries; it belongs to this emitter from now on.
         network: which addresses may be called; only public ones by default.
         retry: when a failed attempt is made again, for webhooks without a policy of their own.
-        timeout: seconds for one attempt, DNS to the last byte, for webhooks without their own.
+        timeout: seconds for one attempt, DNS to the last byte, for webhooks without their own;
+            at most 300.
         proxy: the URL of an HTTP proxy for every request; it must then hold the network policy.
         fallback: takes the deliveries that ``queue`` would not take.
         listeners: called on the worker with each delivery after an attempt.
@@ -104,7 +105,7 @@ class Emitter:
         queue: Queue,
         network: NetworkPolicy | None = None,
         retry: RetryPolicy | None = None,
-        timeout: float = 15.0,
+        timeout: float | datetime.timedelta = 15.0,
         proxy: str | None = None,
         fallback: Queue | None = None,
         listeners: Iterable[Listener] = (),
@@ -131,7 +132,7 @@ class Emitter:
             source=self.webhooks,
             transport=self._transport,
             retry=self._retry,
-            timeout=_positive(timeout),
+            timeout=_seconds(timeout),
             clock=clock,
             random=random,
         )
@@ -307,10 +308,12 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _positive(timeout: float) -> float:
-    if not timeout > 0:
-        raise ConfigurationError(f"timeout is {timeout}; write seconds, more than 0")
-    return timeout
+def _seconds(timeout: float | datetime.timedelta) -> float:
+    seconds = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        limit = f"more than 0 and at most {LONGEST_TIMEOUT:.0f}"
+        raise ConfigurationError(f"timeout is {seconds:g}; write seconds, {limit}")
+    return seconds
 
 
 def _change(

@@ -51,6 +51,11 @@ class Fault:
         return Fault(prefix + self.pointer, self.message)
 
 
+def pointer_to(key: object) -> str:
+    """Return the JSON pointer (RFC 6901) of one key."""
+    return "/" + str(key).replace("~", "~0").replace("/", "~1")
+
+
 class ConfigurationError(ChangehookError):
     """What the host or an operator wrote is wrong; ``faults`` holds every fault found, not just
     the first."""

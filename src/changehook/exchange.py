@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-__all__ = ["Preview", "Request", "Response", "redact_headers", "redact_url"]
+__all__ = ["Preview", "Request", "Response", "redact_headers", "redact_url", "scrub"]
 
 SAFE_HEADERS = frozenset(
     {
@@ -28,6 +29,7 @@ SAFE_HEADERS = frozenset(
     }
 )
 HIDDEN = "***"
+SHORTEST_SECRET = 8
 
 
 def redact_url(url: str) -> str:
@@ -35,6 +37,12 @@ def redact_url(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     rest = "/" + HIDDEN if parts.path.strip("/") or parts.query else "/"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{rest}"
+
+
+def redact_template(url: str) -> str:
+    """Return scheme and host of a URL template, if they stand there literally."""
+    origin = re.match(r"https?://[^/?#@{]*(?=[/?#]|$)", url, re.IGNORECASE)
+    return HIDDEN if origin is None else f"{origin[0]}/{HIDDEN}"
 
 
 def redact_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -109,3 +117,18 @@ class Preview:
             "headers": dict(request.headers) if reveal else redact_headers(request.headers),
             "body": request.body.decode(),
         }
+
+
+def scrub(text: str, request: Request) -> str:
+    """Return a receiver's words without what they may quote of the request's secrets."""
+    for secret in sorted(_secrets(request), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _secrets(request: Request) -> set[str]:
+    parts = urllib.parse.urlsplit(request.url)
+    shown = redact_headers(request.headers)
+    hidden = [value for name, value in request.headers.items() if shown[name] == HIDDEN]
+    words = [word for value in hidden for word in (value, value.split(" ")[-1])]
+    return {word for word in (parts.path, parts.query, *words) if len(word) >= SHORTEST_SECRET}

@@ -142,7 +142,7 @@ _TABLE = (
     (_INTERNAL, "private (unique local, RFC 4193)", "fc00::/7"),
     (_INTERNAL, "private (carrier-grade NAT, RFC 6598)", "100.64.0.0/10"),
     (_INTERNAL, "private (benchmarking, RFC 2544)", "198.18.0.0/15"),
-    (_INTERNAL, "private (local NAT64, RFC 8215)", "64:ff9b:1::/48"),
+    (_NEVER, "local NAT64 (RFC 8215)", "64:ff9b:1::/48"),
     (_NEVER, "reserved", "192.0.0.0/24 192.88.99.0/24 240.0.0.0/4 2001::/23 ::/8 100::/8 200::/7"),
     (_NEVER, "reserved", "400::/6 800::/5 1000::/4 4000::/2 8000::/2 c000::/3 e000::/4 f000::/5"),
     (_NEVER, "reserved", "f800::/6 fe00::/9"),

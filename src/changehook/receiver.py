@@ -187,7 +187,7 @@ class Receiver:
         keep: int = 1000,
     ) -> None:
         self.behaviour = behaviour or Behaviour()
-        self._secrets = [secret.reveal() for secret in self.behaviour.verify]
+        self._secrets = [Secret(secret.reveal()) for secret in self.behaviour.verify]
         self._output = output
         self._on_request = on_request
         self._requests: collections.deque[ReceivedRequest] = collections.deque(maxlen=keep)

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from changehook.errors import AttemptError, ConfigurationError, Fault
+from changehook.errors import AttemptError, ConfigurationError, Fault, pointer_to
 from changehook.models import Decision, DeliveryStatus
 
 __all__ = ["DEFAULT_SCHEDULE", "RetryPolicy"]
@@ -117,7 +117,7 @@ class RetryPolicy:
             raise ConfigurationError('expected an object such as {"schedule": [0, 5, 300]}')
         names = [field.name for field in attrs.fields(cls)]
         faults = [
-            Fault(_pointer(key), f"unknown; a retry policy has {', '.join(names)}")
+            Fault(pointer_to(key), f"unknown; a retry policy has {', '.join(names)}")
             for key in document
             if key not in names
         ]
@@ -149,10 +149,6 @@ def _number_faults(pointer: str, value: object, most: int) -> list[Fault]:
     if not 0 <= value <= most:
         return [Fault(pointer, f"expected a number from 0 to {most}")]
     return []
-
-
-def _pointer(key: object) -> str:
-    return "/" + str(key).replace("~", "~0").replace("/", "~1")
 
 
 def _attempts(count: int) -> str:

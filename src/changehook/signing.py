@@ -88,6 +88,9 @@ class Secret:
         raise TypeError("a Secret cannot be pickled or copied; keep env:NAME and pass that on")
 
 
+Secrets = str | Secret | Sequence[str | Secret]
+
+
 def default_scheme(secret: str) -> str:
     """Return the scheme that a secret asks for: ``whsec_`` for Standard Webhooks, else ours."""
     return STANDARD if secret.startswith(_PREFIX) else HOOK
@@ -103,7 +106,7 @@ def sign(
     *,
     delivery_id: str,
     timestamp: int,
-    secrets: str | Sequence[str],
+    secrets: Secrets,
     schemes: Sequence[str] | None = None,
 ) -> dict[str, str]:
     """Return the signature headers of one request.
@@ -117,7 +120,7 @@ def sign(
         body: the exact bytes that are sent.
         delivery_id: without a dot, because dots separate the parts of what is signed.
         timestamp: Unix time of this attempt, in whole seconds.
-        secrets: their texts, newest first.
+        secrets: ``Secret``s or their texts, newest first.
         schemes: out of ``SCHEMES``; None for the one that the newest secret asks for.
 
     Raises:
@@ -125,8 +128,10 @@ def sign(
         TypeError: the body is not bytes, or the timestamp not a whole number.
     """
     _require_bytes(body)
-    keys = _checked(secrets, SetupError)
-    wanted = (default_scheme(keys[0]),) if schemes is None else _known(schemes, SetupError)
+    keys = _keys(secrets, SetupError)
+    wanted = _known(schemes, SetupError)
+    if wanted is None:
+        wanted = (STANDARD if _is_standard(keys[0]) else HOOK,)
     headers = {}
     for scheme in wanted:
         if scheme == STANDARD:
@@ -140,7 +145,7 @@ def sign(
 def verify(
     body: bytes,
     headers: Mapping[str, str],
-    secrets: str | Sequence[str],
+    secrets: Secrets,
     *,
     tolerance: float = 300.0,
     now: float | None = None,
@@ -154,7 +159,8 @@ def verify(
     Args:
         body: the exact bytes that were received.
         headers: names in any case.
-        secrets: the text of one secret, or of several.
+        secrets: a ``Secret`` or its text, or several; ``Secret("env:NAME")`` for one that the
+            environment keeps.
         tolerance: how many seconds ``webhook-timestamp`` may be off.
         now: Unix time in seconds; None for the system's clock.
         schemes: the ones to accept, out of ``SCHEMES``; None for all.
@@ -165,8 +171,8 @@ def verify(
         TypeError: the body is not bytes.
     """
     _require_bytes(body)
-    keys = _checked(secrets, ConfigurationError)
-    wanted = SCHEMES if schemes is None else _known(schemes, ConfigurationError)
+    keys = _keys(secrets, ConfigurationError)
+    wanted = _known(schemes, ConfigurationError) or SCHEMES
     received = {name.lower(): value.encode(errors="replace") for name, value in headers.items()}
     found = [scheme for scheme in wanted if _HEADERS[scheme].lower() in received]
     if not found:
@@ -193,6 +199,8 @@ def _secret_fault(secret: object) -> str | None:
         return f"a secret is text, env:NAME or a callable that returns text, not {found}"
     if not secret:
         return "a secret must not be empty"
+    if secret.startswith(_ENVIRONMENT):
+        return 'env:NAME refers to a secret and is none itself; write Secret("env:NAME")'
     if not _is_encodable(secret):
         return "a secret must be text, and this one holds a lone surrogate"
     return _key_fault(secret) if secret.startswith(_PREFIX) else None
@@ -221,29 +229,29 @@ def _key(secret: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
+# What follows raises in frames that hold no secret: error trackers collect the variables of frames.
 def _from_environment(name: str) -> str:
-    value = os.environ.get(name)
-    if value is None:
+    if name not in os.environ:
         raise SetupError(f"the environment variable {name}, which holds the secret, is not set")
-    return _usable(value, f"the environment variable {name}")
+    fault = _secret_fault(os.environ[name])
+    if fault:
+        raise SetupError(f"the environment variable {name} gave no secret: {fault}")
+    return os.environ[name]
 
 
 def _from_callable(source: Callable[[], str]) -> str:
     try:
         value = source()
     except Exception as error:
-        failure = type(error).__name__
+        fault = f"raised {type(error).__name__}"
     else:
-        return _usable(value, "the callable")
+        reason = _secret_fault(value)
+        if reason is None:
+            return value
+        del value
+        fault = f"gave none: {reason}"
     # Outside the handler: else the error, whose text may hold the secret, hangs on as the context.
-    raise SetupError(f"the callable that gives the secret raised {failure}")
-
-
-def _usable(value: str, origin: str) -> str:
-    fault = _secret_fault(value)
-    if fault:
-        raise SetupError(f"{origin} gave no secret: {fault}")
-    return value
+    raise SetupError(f"the callable that gives the secret {fault}")
 
 
 def _require_bytes(body: object) -> None:
@@ -254,19 +262,29 @@ def _require_bytes(body: object) -> None:
         )
 
 
-def _checked(secrets: str | Sequence[str], error: type[ChangehookError]) -> list[str]:
-    keys = [secrets] if isinstance(secrets, str) else list(secrets)
-    if not keys:
+def _keys(secrets: Secrets, error: type[ChangehookError]) -> list[Secret]:
+    given = [secrets] if isinstance(secrets, str | Secret) else list(secrets)
+    if not given:
         raise error("there is no secret; give at least one")
-    for fault in map(_secret_fault, keys):
+    for fault in map(_given_fault, given):
         if fault:
             raise error(fault)
-    return keys
+    return [Secret(one) for one in given]
 
 
-def _known(schemes: Sequence[str], error: type[ChangehookError]) -> Sequence[str]:
+def _given_fault(secret: object) -> str | None:
+    return None if isinstance(secret, Secret) else _secret_fault(secret)
+
+
+def _is_standard(key: Secret) -> bool:
+    return default_scheme(key.reveal()) == STANDARD
+
+
+def _known(schemes: Sequence[str] | None, error: type[ChangehookError]) -> Sequence[str] | None:
+    if schemes is None:
+        return None
     unknown = [scheme for scheme in schemes if scheme not in SCHEMES]
-    if isinstance(schemes, str) or unknown:
+    if isinstance(schemes, str) or unknown or not schemes:
         raise error(f"schemes must be a list of names out of {', '.join(SCHEMES)}")
     return schemes
 
@@ -279,27 +297,28 @@ def _content(delivery_id: str, timestamp: int, body: bytes) -> bytes:
     return f"{delivery_id}.{timestamp}.".encode() + body
 
 
-def _signatures(content: bytes, keys: Sequence[str]) -> str:
-    if not keys[0].startswith(_PREFIX):
+def _signatures(content: bytes, keys: Sequence[Secret]) -> str:
+    if not _is_standard(keys[0]):
         raise SetupError(
             f"{STANDARD} needs a newest secret that starts with whsec_; {_HOW_TO_MAKE_ONE}"
         )
-    return " ".join(_standard(content, key) for key in keys if key.startswith(_PREFIX))
+    return " ".join(_standard(content, key) for key in keys if _is_standard(key))
 
 
-def _standard(content: bytes, secret: str) -> str:
-    return "v1," + base64.b64encode(hmac.digest(_key(secret), content, "sha256")).decode("ascii")
+def _standard(content: bytes, key: Secret) -> str:
+    digest = hmac.digest(_key(key.reveal()), content, "sha256")
+    return "v1," + base64.b64encode(digest).decode("ascii")
 
 
-def _hook(body: bytes, secret: str) -> str:
-    return hmac.digest(secret.encode(), body, "sha512").hex()
+def _hook(body: bytes, key: Secret) -> str:
+    return hmac.digest(key.reveal().encode(), body, "sha512").hex()
 
 
-def _hub(body: bytes, secret: str) -> str:
-    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
+def _hub(body: bytes, key: Secret) -> str:
+    return "sha256=" + hmac.digest(key.reveal().encode(), body, "sha256").hex()
 
 
-_SINGLE: Mapping[str, Callable[[bytes, str], str]] = {HOOK: _hook, HUB: _hub}
+_SINGLE: Mapping[str, Callable[[bytes, Secret], str]] = {HOOK: _hook, HUB: _hub}
 
 
 def _check_moment(received: Mapping[str, bytes], tolerance: float, now: float) -> None:
@@ -318,12 +337,14 @@ def _check_moment(received: Mapping[str, bytes], tolerance: float, now: float) -
         )
 
 
-def _made_by(scheme: str, keys: Sequence[str], body: bytes, received: Mapping[str, bytes]) -> bool:
+def _made_by(
+    scheme: str, keys: Sequence[Secret], body: bytes, received: Mapping[str, bytes]
+) -> bool:
     value = received[_HEADERS[scheme].lower()]
     if scheme != STANDARD:
         return any(_same(_SINGLE[scheme](body, key), value) for key in keys)
     content = b".".join([received["webhook-id"], received["webhook-timestamp"], body])
-    expected = [_standard(content, key) for key in keys if key.startswith(_PREFIX)]
+    expected = [_standard(content, key) for key in keys if _is_standard(key)]
     return any(_same(one, item) for one in expected for item in value.split(b" "))
 
 
@@ -331,8 +352,8 @@ def _same(expected: str, value: bytes) -> bool:
     return hmac.compare_digest(expected.encode(), value)
 
 
-def _mismatch(found: Sequence[str], keys: Sequence[str]) -> str:
-    if found == [STANDARD] and not any(key.startswith(_PREFIX) for key in keys):
+def _mismatch(found: Sequence[str], keys: Sequence[Secret]) -> str:
+    if found == [STANDARD] and not any(map(_is_standard, keys)):
         return "webhook-signature can only be checked with a secret that starts with whsec_"
     return (
         f"{_names(found)} was made with another secret, or over other bytes: "

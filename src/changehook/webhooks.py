@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from changehook.conditions import Conditions
-from changehook.errors import ConfigurationError, Fault
-from changehook.exchange import HIDDEN, redact_headers
+from changehook.errors import ConfigurationError, Fault, pointer_to
+from changehook.exchange import HIDDEN, redact_headers, redact_template
 from changehook.retries import RetryPolicy
 from changehook.signing import SCHEMES, Secret, default_scheme
 from changehook.templates import BodyTemplate, HeaderTemplates, URLTemplate
@@ -48,11 +48,12 @@ def _seconds(value: float | datetime.timedelta | None) -> float | None:
 
 
 def _several(value: SecretLike | Iterable[SecretLike] | None) -> tuple[Secret, ...]:
+    """Return a tuple; an empty list, which would sign nothing, is left for the check to report."""
     if value is None:
         return ()
     if isinstance(value, str | Secret) or callable(value) or not isinstance(value, Iterable):
         value = (value,)
-    return cast("tuple[Secret, ...]", tuple(value))
+    return cast("tuple[Secret, ...]", tuple(value) or value)
 
 
 def _schemes(value: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -164,8 +165,8 @@ class Webhook:
         """Return the document of this webhook, in plain JSON types; ``from_dict`` reads it back.
 
         Args:
-            reveal: show what may be secret too: secrets, the URL's path, header values. Without it
-                these are ``***`` and the document is for reading only.
+            reveal: show what may be secret too: secrets, the URL's path, header values, the body
+                template. Without it these are ``***`` and the document is for reading only.
 
         Raises:
             SetupError: a secret that is a callable cannot be had just now.
@@ -179,8 +180,9 @@ class Webhook:
             **plain,
             "object_types": sorted(self.object_types),
             "events": sorted(self.events),
-            "url": self.url if reveal else _redacted_template(self.url),
+            "url": self.url if reveal else redact_template(self.url),
             "additional_headers": self._headers_document(reveal),
+            "body_template": self.body_template if reveal or not self.body_template else HIDDEN,
             "secret": _secret_document(self.secret, reveal),
             "signatures": None if self.signatures is None else list(self.signatures),
             "retry": None if self.retry is None else self.retry.to_dict(),
@@ -269,22 +271,10 @@ def _secret_document(secrets: tuple[Secret, ...], reveal: bool) -> list[str] | s
     return texts if len(texts) > 1 else next(iter(texts), None)
 
 
-def _redacted_template(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    authority = re.match(r"[^/?#]*", rest)
-    if not separator or authority is None or "@" in authority[0]:
-        return HIDDEN
-    return f"{scheme}://{authority[0]}/{HIDDEN}"
-
-
 def _unknown(key: object, known: list[str]) -> Fault:
     near = difflib.get_close_matches(str(key).lower(), known, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"the fields are {', '.join(known)}"
-    return Fault(f"/{_escaped(key)}", f"unknown field; {hint}")
-
-
-def _escaped(key: object) -> str:
-    return str(key).replace("~", "~0").replace("/", "~1")
+    return Fault(pointer_to(key), f"unknown field; {hint}")
 
 
 def _kind_check(
@@ -334,13 +324,21 @@ def _check_content_type(webhook: Webhook) -> list[Fault]:
     return [Fault("/http_content_type", "expected a media type such as application/json")]
 
 
+def _check_secret(webhook: Webhook) -> list[Fault]:
+    if isinstance(webhook.secret, tuple):
+        return []
+    return [Fault("/secret", "is an empty list; leave it out, or name at least one secret")]
+
+
 def _check_signatures(webhook: Webhook) -> list[Fault]:
     schemes = webhook.signatures
     if schemes is None:
         return []
     if not isinstance(schemes, tuple):
         return [Fault("/signatures", f'expected a list such as ["{SCHEMES[0]}"]')]
-    if schemes and not webhook.secret:
+    if not schemes:
+        return [Fault("/signatures", "is empty; leave it out, or name at least one scheme")]
+    if not webhook.secret:
         return [Fault("/signatures", "a signature needs a secret; set secret")]
     return [
         Fault(f"/signatures/{index}", f"unknown scheme; the schemes are {', '.join(SCHEMES)}")
@@ -389,6 +387,7 @@ _CHECKS: tuple[Callable[[Webhook], list[Fault]], ...] = (
     _check_names,
     _check_method,
     _check_content_type,
+    _check_secret,
     _check_signatures,
     _kind_check("ssl_verification", "true or false", bool),
     _check_ca_file,
