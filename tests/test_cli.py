@@ -339,7 +339,7 @@ def test_a_name_that_no_webhook_has_is_nothing_found(
     path = write([SLACK, log("http://h/")])
     done = run(command, path, change, "--webhook", "salck")
     assert done.code == 1
-    expected = f"changehook: nothing found; the webhooks of {path} are: slack, log\n"
+    expected = f'changehook: no webhook is named "salck"; the webhooks of {path} are: slack, log\n'
     assert done.err == expected
     as_json = run(command, path, change, "--webhook", "salck", "--json")
     assert as_json.code == 1

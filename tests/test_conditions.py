@@ -775,3 +775,20 @@ def test_order_does_not_matter(document: dict[str, Any], subject: Change, seed: 
     """The verdict is the same in whatever order the members of sets stand."""
     other = shuffled(document, random.Random(seed))
     assert Conditions(other).matches(subject) is Conditions(document).matches(subject)
+
+
+@pytest.mark.parametrize(
+    ("attr", "hint"),
+    [
+        ("@user", "the variables are @event, @model, @username, @request_id and @timestamp"),
+        ("tags[0].slug", "a path has no indices"),
+        ("site.0", "a path has no indices"),
+        ("data.name", "a path starts inside data"),
+        ("snapshots.pre.name", "a path starts inside data"),
+        ("nmae", 'there is no key "nmae"'),
+    ],
+)
+def test_a_path_that_leads_nowhere_says_what_was_meant(attr: str, hint: str) -> None:
+    """The usual slips are named; they are no faults, because data may have such keys."""
+    change = Change(event="created", model="site", data={"site": {}, "name": "x"})
+    assert hint in Conditions({"attr": attr, "value": 1}).explain(change).verdict

@@ -13,6 +13,7 @@ from changehook import (
     Change,
     ConfigurationError,
     Delivery,
+    DeliveryStateError,
     Emitter,
     EncodingError,
     FileSource,
@@ -414,7 +415,7 @@ def test_a_queue_of_the_hosts_own_overrides_put_alone():
     [message] = emitter.queue.messages
     done = emitter.deliver(Delivery.from_json(message))
     assert (done.status, done.attempt_number) == ("delivered", 1)
-    with pytest.raises(ValueError, match="only a pending one"):
+    with pytest.raises(DeliveryStateError, match="only a pending one"):
         emitter.deliver(done)
     assert emitter.close() == 0
 
@@ -429,6 +430,42 @@ def test_arguments_are_checked():
         with pytest.raises(ConfigurationError, match=r"timeout is .*; write seconds"):
             build(timeout=timeout)
     build(hook(), timeout=datetime.timedelta(seconds=2))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("queue", InMemoryQueue, "a Queue such as ThreadPoolQueue(), found InMemoryQueue"),
+        ("fallback", "x", "a Queue, found str"),
+        ("network", "internal", "a NetworkPolicy, found str"),
+        ("retry", 3, "a RetryPolicy, found int"),
+        ("transport", "x", "an object with send and close, found str"),
+        ("clock", 5, "a function, found int"),
+        ("listeners", print, "a list of functions, found builtin_function_or_method"),
+        ("context_providers", [5], "functions, found int"),
+        (
+            "webhooks",
+            "hooks.toml",
+            'a list of Webhook, or a source such as FileSource("…"), found str',
+        ),
+        ("webhooks", hook(), "a list of Webhook"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(name, value, expected):
+    """When the emitter is built, not when the host's first change comes."""
+    with pytest.raises(ConfigurationError) as caught:
+        build(**{name: value})
+    assert str(caught.value).startswith(f"{name}: expected {expected}")
+
+
+def test_what_is_no_webhook_or_change_is_named():
+    """A document is not a webhook yet."""
+    with pytest.raises(
+        ConfigurationError, match=r"/0: expected a Webhook, found dict; Webhook\.from"
+    ):
+        build({"name": "w"})
+    with pytest.raises(ConfigurationError, match="change: expected a Change, found dict"):
+        build(hook()).preview("w", {})
 
 
 def test_it_closes_as_a_context_manager():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changehook.errors import ConfigurationError
+from changehook.errors import ConfigurationError, DeliveryStateError
 from changehook.models import (
     Attempt,
     Change,
@@ -146,8 +146,12 @@ def test_a_change_is_read_from_the_form_of_the_default_body():
         ({"event": "e", "model": "m", "data": {}, "user": "x"}, "/user: unknown"),
         ({"event": "e", "model": "m", "data": {}, "snapshots": []}, None),
         (
+            {"event": "e", "model": "m", "data": {}, "snapshots": {"pre": {}}},
+            "/snapshots: expected an object with prechange and postchange",
+        ),
+        (
             {"event": "e", "model": "m", "data": {}, "snapshots": [1]},
-            "/snapshots: expected an object",
+            "/snapshots: expected an object with prechange and postchange",
         ),
     ],
 )
@@ -193,9 +197,9 @@ def test_a_retry_by_hand_starts_the_schedule_again():
 
 def test_only_a_pending_delivery_is_claimed():
     """And one that is being delivered is not retried."""
-    with pytest.raises(ValueError, match="only a pending one is claimed"):
+    with pytest.raises(DeliveryStateError, match="only a pending one is claimed"):
         make(status=DeliveryStatus.FAILED).claimed()
-    with pytest.raises(ValueError, match="is being delivered"):
+    with pytest.raises(DeliveryStateError, match="is being delivered"):
         make().claimed().retried(NOW)
 
 
@@ -229,7 +233,7 @@ def test_a_delivery_survives_its_message():
     [
         ("nonsense", "not a delivery message"),
         ("[]", "not a delivery message"),
-        ("{}", "not a delivery message"),
+        ("{}", r"not a delivery message \(no version\)"),
         ('{"version": 1}', "not a delivery message"),
         ('{"version": 2}', "delivery message of version 2; this release reads 1"),
         (make().to_json().replace('"pending"', '"lost"'), "not a delivery message"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -20,11 +22,13 @@ from changehook.errors import (
 )
 from changehook.sockets import (
     MAX_LOOKUPS,
+    MAX_LOOKUPS_OF_DATA,
     Limits,
     Lookups,
     Phase,
     classified,
     connect,
+    numeric,
     resolve,
 )
 
@@ -40,14 +44,46 @@ def frozen(seconds: float) -> Limits:
 
 
 class Blocking:
-    """A resolver that answers when it is told to."""
+    """A resolver that answers when it is told to; for one name at once."""
 
     def __init__(self) -> None:
+        self.asked: list[str] = []
         self.go_on = threading.Event()
 
     def __call__(self, host: str, port: int) -> Sequence[str]:
-        self.go_on.wait(LIMIT)
+        self.asked.append(host)
+        if host != "prompt.test":
+            self.go_on.wait(LIMIT)
         return ["127.0.0.1"]
+
+    def finish(self) -> None:
+        """Answer, and wait until the threads of the look-ups have ended."""
+        self.go_on.set()
+        for thread in threading.enumerate():
+            if thread.name == "changehook-lookup":
+                thread.join(LIMIT)
+
+
+class TestNumeric:
+    @pytest.mark.parametrize(
+        ("host", "address"),
+        [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1.", "192.0.2.1"),
+            ("::1", "::1"),
+            ("2852039166", "169.254.169.254"),
+            ("0xa9fea9fe.", "169.254.169.254"),
+            ("127.1", "127.0.0.1"),
+            ("0x7f.1", "127.0.0.1"),
+            ("0177.0.0.1", "127.0.0.1"),
+            ("receiver.test", None),
+            ("1.receiver.test.", None),
+            ("4294967296", None),
+        ],
+    )
+    def test_a_number_in_any_spelling(self, host: str, address: str | None) -> None:
+        """A host that resolvers read as a number gives its address, any other gives none."""
+        assert numeric(host) == address
 
 
 class TestLimits:
@@ -108,8 +144,64 @@ class TestLookups:
                 lookups.addresses("receiver.test", 80, limits(0.02))
         names = [thread.name for thread in threading.enumerate()]
         assert names.count("changehook-lookup") == MAX_LOOKUPS
-        resolver.go_on.set()
+        resolver.finish()
         assert lookups.addresses("receiver.test", 80, limits()) == ["127.0.0.1"]
+
+    def test_names_from_data_leave_threads_to_others(self) -> None:
+        """However many names from data hang, a name of a definition is looked up."""
+        resolver = Blocking()
+        lookups = Lookups(resolver)
+        for _ in range(MAX_LOOKUPS + 1):
+            with pytest.raises(DeadlineError, match="looking up"):
+                lookups.addresses("data.test", 80, limits(0.02), literal_host=False)
+        assert lookups.addresses("prompt.test", 80, limits(1.0)) == ["127.0.0.1"]
+        assert resolver.asked == ["data.test"] * MAX_LOOKUPS_OF_DATA + ["prompt.test"]
+        resolver.finish()
+        assert lookups.addresses("data.test", 80, limits(), literal_host=False) == ["127.0.0.1"]
+
+    def test_waiting_in_vain_uses_nothing_up(self) -> None:
+        """Names from data that found all threads busy can be looked up later."""
+        resolver = Blocking()
+        lookups = Lookups(resolver)
+        for _ in range(MAX_LOOKUPS):
+            with pytest.raises(DeadlineError):
+                lookups.addresses("receiver.test", 80, limits(0.02))
+        for _ in range(MAX_LOOKUPS_OF_DATA + 1):
+            with pytest.raises(DeadlineError):
+                lookups.addresses("data.test", 80, limits(0.02), literal_host=False)
+        resolver.finish()
+        assert lookups.addresses("data.test", 80, limits(), literal_host=False) == ["127.0.0.1"]
+
+    def test_too_many_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the system has no thread left the look-up fails, and a later one can succeed."""
+
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        resolver = Blocking()
+        lookups = Lookups(resolver)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            for _ in range(MAX_LOOKUPS + 1):
+                with pytest.raises(DNSError) as caught:
+                    lookups.addresses("prompt.test", 80, limits(), literal_host=False)
+        assert str(caught.value) == "prompt.test was not looked up: no thread can be started"
+        assert caught.value.retryable
+        assert resolver.asked == []
+        assert lookups.addresses("prompt.test", 80, limits()) == ["127.0.0.1"]
+
+    def test_a_process_that_exits(self) -> None:
+        """A name is found inside an exit handler, whatever this Python says of threads there."""
+        program = """
+import atexit, time
+from changehook.sockets import Limits, Lookups
+limits = Limits("receiver.test:80", 20.0, time.monotonic)
+lookups = Lookups(lambda host, port: ["127.0.0.1"])
+atexit.register(lambda: print(lookups.addresses("receiver.test", 80, limits)))
+"""
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert (done.stdout, done.stderr) == ("['127.0.0.1']\n", "")
 
     def test_no_thread_can_be_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """While Python exits, when it starts no threads, names are still found."""

@@ -126,6 +126,11 @@ def test_files_are_json_or_toml(tmp_path):
         ("a.json", '{"webhooks": [], "webhooks": []}', 'the key "webhooks" stands twice'),
         ("a.json", "[" * 100_000, "a.json: not JSON"),
         ("a.toml", "= 5", "a.toml: not TOML"),
+        ("a.TOML", "= 5", "a.TOML: not TOML"),
+        ("a.yaml", "webhooks:", "a.yaml: not JSON, which a file is unless its name ends in .toml"),
+        ("a.toml", "", "a.toml: holds no webhooks; write [[webhooks]]"),
+        ("a.toml", "[[webhook]]\nname = 'x'", "a.toml: holds no webhooks; write [[webhooks]]"),
+        ("a.json", "{}", 'a.json: holds no webhooks; write {"webhooks": [...]}'),
         ("a.json", '{"webhooks": [], "hooks": []}', "/hooks: unknown"),
         ("a.json", '{"webhooks": {}}', "/webhooks: expected a list"),
         ("a.json", "5", "/webhooks: expected a list"),
@@ -192,6 +197,19 @@ def test_a_broken_file_is_refused_at_the_start(tmp_path):
     """A host does not start without its webhooks."""
     with pytest.raises(ConfigurationError):
         FileSource(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("interval", [0, -1, float("nan")])
+def test_an_interval_is_more_than_nothing(source, interval):
+    """A thread that never rests would take a whole processor."""
+    with pytest.raises(ConfigurationError, match=r"interval is .*; write seconds"):
+        FileSource(source.path, interval=interval)
+
+
+def test_only_webhooks_are_added():
+    """Anything else is named."""
+    with pytest.raises(ConfigurationError, match="expected a Webhook, found str"):
+        WebhookRegistry().add("w")
 
 
 def test_selecting_never_touches_the_disk(source):

@@ -27,6 +27,7 @@ from changehook.errors import (
 )
 from changehook.exchange import Request, Response
 from changehook.network import NetworkPolicy
+from changehook.sockets import MAX_LOOKUPS
 from changehook.transport import HTTPTransport
 
 CORPUS = Path(__file__).resolve().parents[1].parent / "shared/data/attacks/responses.json"
@@ -299,6 +300,26 @@ for transport in (closed, allowed):
         *errors, dialled = second.splitlines()
         assert errors.count("ConnectError") == len(errors) - errors.count("BlockedError") >= 3
         assert set(ast.literal_eval(dialled)) <= {"127.0.0.1", "::ffff:127.0.0.1", "::ffff:7f00:1"}
+
+    def test_names_from_data_that_hang_do_not_stop_the_others(self) -> None:
+        """While look-ups of data-derived hosts hang, a host of a definition is still called."""
+        go_on = threading.Event()
+
+        def resolver(host: str, port: int) -> Sequence[str]:
+            if host == "data.test":
+                go_on.wait(LIMIT)
+            return ["127.0.0.1"]
+
+        transport = HTTPTransport(network=LOOPBACK, resolver=resolver)
+        data = post("http://data.test/", literal_host=False, timeout=0.02)
+        with Server(well) as server:
+            for _ in range(MAX_LOOKUPS + 1):
+                with pytest.raises(DeadlineError, match="looking up"):
+                    transport.send(data)
+            request = to(server, url=f"http://receiver.test:{server.port}/", timeout=2.0)
+            assert transport.send(request).status == 200
+            transport.close()
+        go_on.set()
 
     def test_no_listener(self) -> None:
         """A port where nobody listens is a failure to connect that names the address."""

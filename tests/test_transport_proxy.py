@@ -9,14 +9,17 @@ import pytest
 import trustme
 from misbehaving import DRIP, Behaviour, Peer, Server, answer, hangs_up, post, proxy, says, well
 
-from changehook.errors import AttemptError, ConnectError, DeadlineError, DNSError
+from changehook.errors import AttemptError, BlockedError, ConnectError, DeadlineError, DNSError
 from changehook.exchange import Request, Response
-from changehook.transport import HTTPTransport
+from changehook.network import NetworkPolicy
+from changehook.transport import PUBLIC_ONLY, HTTPTransport
 
 
-def sent(request: Request, by: str) -> Response | AttemptError:
+def sent(
+    request: Request, by: str, network: NetworkPolicy = PUBLIC_ONLY
+) -> Response | AttemptError:
     """Return the outcome of one attempt by way of a proxy."""
-    transport = HTTPTransport(proxy=by)
+    transport = HTTPTransport(proxy=by, network=network)
     try:
         return transport.send(request)
     except AttemptError as error:
@@ -118,3 +121,38 @@ def test_a_proxy_without_an_address() -> None:
     transport = HTTPTransport(proxy="http://proxy.test:8", resolver=lambda host, port: [])
     with pytest.raises(DNSError, match=r"proxy\.test has no address"):
         transport.send(post("http://receiver.test:8/"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("169.254.169.254", "169.254.169.254"),
+        ("169.254.169.254.", "169.254.169.254"),
+        ("2852039166", "169.254.169.254"),
+        ("127.1", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("[::ffff:169.254.169.254]", "169.254.169.254"),
+        ("[fd00::1]", "fd00::1"),
+    ],
+)
+def test_a_numeric_host_is_checked_before_the_proxy_is_asked(
+    scheme: str, host: str, address: str
+) -> None:
+    """The proxy never hears of an address that the policy refuses, however it is spelled."""
+    with Server(proxy) as between:
+        outcome = sent(post(f"{scheme}://{host}:8/"), f"http://127.0.0.1:{between.port}")
+    assert type(outcome) is BlockedError
+    assert address in str(outcome)
+    assert between.connections == 0
+
+
+@pytest.mark.parametrize(("literal_host", "reached"), [(True, True), (False, False)])
+def test_a_numeric_host_that_is_open_goes_to_the_proxy(literal_host: bool, reached: bool) -> None:
+    """What ``internal()`` opens is asked for by way of the proxy, and only for literal hosts."""
+    with Server(well) as receiver, Server(proxy) as between:
+        request = post(f"http://127.1:{receiver.port}/", literal_host=literal_host)
+        by = f"http://127.0.0.1:{between.port}"
+        outcome = sent(request, by, NetworkPolicy.internal())
+    assert isinstance(outcome, Response if reached else BlockedError), repr(outcome)
+    assert (between.connections, receiver.connections) == (reached, reached)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import queue
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from misbehaving import DRIP, LIMIT, Behaviour, Peer, Server, answer, hangs_up, 
 from changehook.errors import AttemptError, DeadlineError, SetupError, TLSError
 from changehook.exchange import Request, Response
 from changehook.network import NetworkPolicy
+from changehook.sockets import DeadlineTLSSocket
+from changehook.tls import TLSContexts
 from changehook.transport import HTTPTransport
 
 AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
@@ -282,6 +286,72 @@ def test_a_ca_file_that_cannot_be_used(content: str | None, tmp_path: Path) -> N
     assert type(outcome) is SetupError
     assert str(outcome).startswith(f"the CA file {path} cannot be used: ")
     assert server.connections == 0
+
+
+class Background:
+    """A call in a thread of its own, which a test that fails leaves behind."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._outcomes: queue.SimpleQueue[object] = queue.SimpleQueue()
+        threading.Thread(target=lambda: self._outcomes.put(call()), daemon=True).start()
+
+    def outcome(self) -> object:
+        """Return what the call returned; fail if it does not end."""
+        return self._outcomes.get(timeout=LIMIT)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_ca_file_that_is_no_file(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """What is not a regular file is not opened: a pipe would block for ever."""
+    path = tmp_path / "ca.pem"
+    make(path)
+    request = post("https://receiver.test:8/", ca_file=str(path))
+    outcome = Background(lambda: sent(request)).outcome()
+    assert type(outcome) is SetupError
+    assert str(outcome) == f"the CA file {path} cannot be used: it is not a regular file"
+
+
+def test_a_ca_file_that_hangs_holds_up_nobody_else(
+    ca_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one file is being read from a mount that hangs, others get their TLS settings."""
+    hanging = str(tmp_path / "ca.pem")
+    AUTHORITY.cert_pem.write_to_path(hanging)
+    begun, go_on = threading.Event(), threading.Event()
+    create = ssl.create_default_context
+
+    def reads_slowly(*, cafile: str | None) -> ssl.SSLContext:
+        if cafile == hanging:
+            begun.set()
+            go_on.wait(LIMIT * 2)
+        return create(cafile=cafile)
+
+    monkeypatch.setattr(ssl, "create_default_context", reads_slowly)
+    contexts = TLSContexts(DeadlineTLSSocket)
+    slow = Background(lambda: contexts.get(True, hanging))
+    assert begun.wait(LIMIT)
+    other = Background(lambda: contexts.get(True, ca_file))
+    assert other.outcome() is contexts.get(True, ca_file)
+    go_on.set()
+    assert slow.outcome() is contexts.get(True, hanging)
+
+
+def test_threads_that_read_one_ca_file_at_once_share_the_outcome(
+    ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same settings for all, because connections are kept by them."""
+    together = threading.Barrier(2)
+    create = ssl.create_default_context
+
+    def reads_together(*, cafile: str | None) -> ssl.SSLContext:
+        together.wait(LIMIT)
+        return create(cafile=cafile)
+
+    monkeypatch.setattr(ssl, "create_default_context", reads_together)
+    contexts = TLSContexts(DeadlineTLSSocket)
+    both = [Background(lambda: contexts.get(True, ca_file)) for _ in range(2)]
+    first, second = (one.outcome() for one in both)
+    assert first is second is contexts.get(True, ca_file)
 
 
 def test_the_default_port_of_https_is_left_out_of_host(ca_file: str) -> None:

@@ -346,7 +346,8 @@ def _chosen(options: argparse.Namespace) -> list[Webhook]:
     found = [each for each in webhooks if wanted is None or each.name == wanted]
     if not found:
         names = ", ".join(each.name for each in webhooks) or "none"
-        _complain(f"nothing found; the webhooks of {options.file} are: {names}")
+        sought = "nothing found" if wanted is None else f'no webhook is named "{wanted}"'
+        _complain(f"{sought}; the webhooks of {options.file} are: {names}")
     return found
 
 

@@ -7,15 +7,16 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import attrs
 
 from changehook.capture import current_context
-from changehook.conditions import Conditions, Explanation
+from changehook.conditions import Conditions
 from changehook.deliverer import Deliverer
 from changehook.errors import ConfigurationError, QueueError
 from changehook.exchange import Preview
+from changehook.explanations import WebhookExplanation, explain
 from changehook.interfaces import (
     ContextProvider,
     Listener,
@@ -42,36 +43,7 @@ __all__ = ["Emitter", "WebhookExplanation"]
 
 logger = logging.getLogger(__name__)
 
-
-@attrs.frozen(kw_only=True)
-class WebhookExplanation:
-    """Why one webhook fires for a change, or why not.
-
-    Args:
-        webhook: its name.
-        fires: whether a delivery would be made.
-        reason: the first thing that decides, in words.
-        conditions: the conditions as a tree with verdicts; None when they were not asked.
-    """
-
-    webhook: str
-    fires: bool
-    reason: str
-    conditions: Explanation | None = None
-
-    def __str__(self) -> str:
-        line = f"{self.webhook}: {'fires' if self.fires else 'does not fire'}, {self.reason}"
-        return line if self.conditions is None else f"{line}\n{self.conditions}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the explanation as plain JSON types."""
-        conditions = None if self.conditions is None else self.conditions.to_dict()
-        return {
-            "webhook": self.webhook,
-            "fires": self.fires,
-            "reason": self.reason,
-            "conditions": conditions,
-        }
+_F = TypeVar("_F", bound=Callable[..., object])
 
 
 class Emitter:
@@ -116,11 +88,18 @@ class Emitter:
         random: Callable[[], float] = random.random,
         new_id: Callable[[datetime.datetime], str] = new_delivery_id,
     ) -> None:
+        _require("queue", queue, isinstance(queue, Queue), "a Queue such as ThreadPoolQueue()")
+        _require("fallback", fallback, isinstance(fallback, Queue | None), "a Queue")
+        _require("network", network, isinstance(network, NetworkPolicy | None), "a NetworkPolicy")
+        _require("retry", retry, isinstance(retry, RetryPolicy | None), "a RetryPolicy")
+        _require("transport", transport, _sends(transport), "an object with send and close")
+        for name, value in (("clock", clock), ("random", random), ("new_id", new_id)):
+            _require(name, value, callable(value), "a function")
         self.webhooks = _as_source(webhooks)
         self.queue = queue
         self.fallback = fallback
-        self._listeners = tuple(listeners)
-        self._providers = tuple(context_providers)
+        self._listeners = _functions("listeners", listeners)
+        self._providers = _functions("context_providers", context_providers)
         self._clock = clock
         self._new_id = new_id
         self._select = self.webhooks.select
@@ -208,7 +187,7 @@ class Emitter:
         moment = timestamp or self._clock()
         change = _change(event, model, data, prechange, postchange, username, request_id, moment)
         listening = {webhook.name for webhook in self._select(event, model)}
-        return [_explain(hook, change, hook.name in listening) for hook in self.webhooks.all()]
+        return [explain(hook, change, hook.name in listening) for hook in self.webhooks.all()]
 
     def preview(self, webhook: Webhook | str, change: Change) -> Preview:
         """Return the request that a webhook would send for a change, whatever its conditions say.
@@ -218,10 +197,11 @@ class Emitter:
             change: what happened.
 
         Raises:
-            ConfigurationError: no webhook has that name.
+            ConfigurationError: no webhook has that name, or ``change`` is no ``Change``.
             EncodingError: the change has no JSON form.
             AttemptError: a template cannot be rendered, or a secret cannot be had.
         """
+        _require("change", change, isinstance(change, Change), "a Change")
         found = self.webhooks.get(webhook) if isinstance(webhook, str) else webhook
         if found is None:
             raise ConfigurationError(f'no webhook has the name "{webhook}"')
@@ -240,7 +220,7 @@ class Emitter:
             the delivery after the attempt; one that is ``pending`` again is due at ``due_at``.
 
         Raises:
-            ValueError: the delivery is finished.
+            DeliveryStateError: the delivery is finished: a broker handed it over once more.
         """
         if delivery.status is not DeliveryStatus.DELIVERING:
             delivery = delivery.claimed()
@@ -298,9 +278,29 @@ class Emitter:
             self.fallback.put(deliveries)
 
 
+def _require(name: str, value: object, good: bool, expected: str) -> None:
+    if not good:
+        found = value.__name__ if isinstance(value, type) else type(value).__name__
+        raise ConfigurationError(f"{name}: expected {expected}, found {found}")
+
+
+def _sends(transport: object) -> bool:
+    return transport is None or all(hasattr(transport, name) for name in ("send", "close"))
+
+
+def _functions(name: str, values: Iterable[_F]) -> tuple[_F, ...]:
+    _require(name, values, isinstance(values, Iterable), "a list of functions")
+    functions = tuple(values)
+    for function in functions:
+        _require(name, function, callable(function), "functions")
+    return functions
+
+
 def _as_source(webhooks: Iterable[Webhook] | WebhookSource) -> WebhookSource:
     if hasattr(webhooks, "select"):
         return cast("WebhookSource", webhooks)
+    listed = isinstance(webhooks, Iterable) and not isinstance(webhooks, str | bytes)
+    _require("webhooks", webhooks, listed, 'a list of Webhook, or a source such as FileSource("…")')
     return WebhookRegistry(webhooks)
 
 
@@ -347,27 +347,6 @@ def _change(
 def _matches(webhook: Webhook, change: Change) -> bool:
     conditions: Conditions | None = webhook.compiled_conditions
     return conditions is None or conditions.matches(change)
-
-
-def _explain(webhook: Webhook, change: Change, listening: bool) -> WebhookExplanation:
-    conditions = webhook.compiled_conditions
-    if not webhook.enabled:
-        return WebhookExplanation(webhook=webhook.name, fires=False, reason="it is disabled")
-    if not listening:
-        return WebhookExplanation(webhook=webhook.name, fires=False, reason=_deaf(webhook, change))
-    if conditions is None:
-        return WebhookExplanation(webhook=webhook.name, fires=True, reason="it has no conditions")
-    tree = conditions.explain(change)
-    reason = "its conditions match" if tree.matched else "its conditions do not match"
-    return WebhookExplanation(
-        webhook=webhook.name, fires=tree.matched, reason=reason, conditions=tree
-    )
-
-
-def _deaf(webhook: Webhook, change: Change) -> str:
-    events, models = ", ".join(sorted(webhook.events)), ", ".join(sorted(webhook.object_types))
-    asked = f'"{change.event}" of "{change.model}"'
-    return f"it listens to {events} of {models}, not to {asked}"
 
 
 def _tell(listener: Listener, delivery: Delivery) -> None:

@@ -153,7 +153,7 @@ def _no_constant(name: str) -> None:
 def _fault(value: object, root: str, error: Exception) -> EncodingError:
     """Return the error for a value that would not encode, naming the smallest part at fault."""
     if isinstance(error, RecursionError):
-        return EncodingError(root, "nested too deeply")
+        return EncodingError(root or "the change", "nested too deeply")
     return _find_fault(value, root, ()) or EncodingError(root, str(error))
 
 

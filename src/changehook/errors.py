@@ -6,6 +6,7 @@
     ├── EncodingError            data that has no JSON form; ``path`` says where
     ├── VerificationError        a received request is not signed as it should be
     ├── DeliveryNotFoundError    no delivery with that id is kept
+    ├── DeliveryStateError       the delivery is not in a state for what was asked
     ├── QueueError               the queue would not take, or cannot do, what was asked
     │   ├── QueueFullError       no room within the time allowed        (retry helps)
     │   └── QueueClosedError     the queue was closed
@@ -92,6 +93,10 @@ class VerificationError(ChangehookError):
 
 class DeliveryNotFoundError(ChangehookError):
     """No delivery with that id is kept."""
+
+
+class DeliveryStateError(ChangehookError):
+    """The delivery is not in a state for what was asked: finished already, or being attempted."""
 
 
 class QueueError(ChangehookError):

@@ -250,7 +250,18 @@ def _member(value: Any, key: str) -> Any:
     for other in value:
         if not isinstance(other, str) and key in to_plain({other: None}):
             return value[other]
-    raise _UnresolvableError(f'there is no key "{key}"')
+    raise _UnresolvableError(f'there is no key "{key}"{_hint(key)}')
+
+
+def _hint(key: str) -> str:
+    """Return what was probably meant by a key that is not there."""
+    if key.startswith("@"):
+        return "; the variables are @event, @model, @username, @request_id and @timestamp"
+    if "[" in key or key.isdecimal():
+        return "; a path has no indices, it goes into every member of a list"
+    if key in ("data", "snapshots"):
+        return "; a path starts inside data, or with snapshots.prechange or snapshots.postchange"
+    return ""
 
 
 def _plain(value: Any, attr: str) -> Any:

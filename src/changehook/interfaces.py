@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from changehook.errors import ConfigurationError
+from changehook.errors import ConfigurationError, Fault
 from changehook.exchange import Request, Response
 from changehook.models import Change, Delivery, DeliveryStatus
 from changehook.webhooks import Webhook
@@ -111,6 +111,20 @@ class Queue(abc.ABC):
         return 0
 
 
+def _status(value: DeliveryStatus | str | None) -> DeliveryStatus | None:
+    try:
+        return None if value is None else DeliveryStatus(value)
+    except ValueError:
+        known = ", ".join(DeliveryStatus)
+        raise ConfigurationError(Fault("/status", f"unknown; one of {known}")) from None
+
+
+def _check_moment(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is None or (isinstance(value, datetime.datetime) and value.tzinfo is not None):
+        return
+    raise ConfigurationError(Fault(f"/{field.name}", "expected a datetime with a time zone"))
+
+
 @attrs.frozen(kw_only=True)
 class DeliveryFilter:
     """Which deliveries: all that agree with every argument that is not None.
@@ -121,15 +135,16 @@ class DeliveryFilter:
         since, until: aware moments; compared with ``created_at``, ``since`` included.
         text: occurs in the id, the event, the reason or the payload.
         failing: True for deliveries that are pending after a failed attempt.
+
+    Raises:
+        ConfigurationError: no such status, or a moment that is not an aware datetime.
     """
 
-    status: DeliveryStatus | None = attrs.field(
-        default=None, converter=attrs.converters.optional(DeliveryStatus)
-    )
+    status: DeliveryStatus | None = attrs.field(default=None, converter=_status)
     webhook: str | None = None
     model: str | None = None
-    since: datetime.datetime | None = None
-    until: datetime.datetime | None = None
+    since: datetime.datetime | None = attrs.field(default=None, validator=_check_moment)
+    until: datetime.datetime | None = attrs.field(default=None, validator=_check_moment)
     text: str | None = None
     failing: bool = False
 

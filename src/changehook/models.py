@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import attrs
 
 from changehook.encoding import decode, fields_of, isoformat
-from changehook.errors import ConfigurationError, Fault
+from changehook.errors import ConfigurationError, DeliveryStateError, Fault
 
 __all__ = [
     "Attempt",
@@ -157,8 +157,10 @@ class Change:
             raise ConfigurationError("a change is a JSON object with event, model and data")
         values = {key: value for key, value in document.items() if key != "context"}
         snapshots = values.pop("snapshots", None) or {}
-        if not isinstance(snapshots, Mapping):
-            raise ConfigurationError(Fault("/snapshots", "expected an object"))
+        if not isinstance(snapshots, Mapping) or snapshots.keys() - {"prechange", "postchange"}:
+            raise ConfigurationError(
+                Fault("/snapshots", "expected an object with prechange and postchange")
+            )
         values.update({f: snapshots.get(f) for f in ("prechange", "postchange") if f in snapshots})
         known = {field.name for field in attrs.fields(cls)}
         faults = [
@@ -297,10 +299,11 @@ class Delivery:
         """Return the delivery as taken by a worker; the attempt counts from here.
 
         Raises:
-            ValueError: the delivery is not pending.
+            DeliveryStateError: the delivery is not pending.
         """
         if self.status is not DeliveryStatus.PENDING:
-            raise ValueError(f"delivery {self.id} is {self.status}, only a pending one is claimed")
+            message = f"delivery {self.id} is {self.status}, only a pending one is claimed"
+            raise DeliveryStateError(message)
         return self._moved(status=DeliveryStatus.DELIVERING, attempt_number=self.attempt_number + 1)
 
     def after(self, attempt: Attempt, decision: Decision, *, body: str | None = None) -> Delivery:
@@ -323,10 +326,10 @@ class Delivery:
         """Return the delivery as due now, by someone's hand; the schedule starts again.
 
         Raises:
-            ValueError: an attempt is running.
+            DeliveryStateError: an attempt is running.
         """
         if self.status is DeliveryStatus.DELIVERING:
-            raise ValueError(f"delivery {self.id} is being delivered just now")
+            raise DeliveryStateError(f"delivery {self.id} is being delivered just now")
         return self._moved(
             status=DeliveryStatus.PENDING, due_at=now, attempt_number=0, reason="retried by hand"
         )
@@ -362,7 +365,8 @@ class Delivery:
                 )
             return cls._from_values(values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ConfigurationError(f"not a delivery message ({type(error).__name__})") from None
+            missing = f"no {error.args[0]}" if isinstance(error, KeyError) else type(error).__name__
+            raise ConfigurationError(f"not a delivery message ({missing})") from None
 
     @classmethod
     def _from_values(cls, values: dict[str, Any]) -> Delivery:

@@ -1,31 +1,23 @@
-"""The Jinja2 sandbox: what templates can reach, and how what they insert is escaped."""
+"""The Jinja2 sandbox: compiles and renders templates, and says what they can reach."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
-import attrs
 from jinja2 import StrictUndefined, Template, Undefined, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError, TemplateRuntimeError, TemplateSyntaxError
-from jinja2.filters import FILTERS as JINJA
-from jinja2.filters import make_attrgetter
-from jinja2.runtime import LoopContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace, missing, pass_environment
+from jinja2.runtime import Context, LoopContext
+from jinja2.utils import Namespace, missing
 
-__all__ = ["FILTERS", "Program", "RefusedError", "Text"]
+from changehook.escaping import Absent, RefusedError, Text, check_plain
+from changehook.filters import FILTERS, TextEnvironment
 
-_BORROWED = (
-    "abs batch capitalize center count d default dictsort filesizeformat first float format "
-    "groupby int items last length list lower map max min reject rejectattr replace reverse round "
-    "select selectattr slice sort string sum title trim truncate unique upper wordcount wordwrap"
-)
+__all__ = ["Program"]
+
 _ATTRIBUTES: Mapping[type, str] = {
     dict: "get items keys values",
     list: "count index",
@@ -54,120 +46,6 @@ _FAILURES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-@attrs.define
-class RefusedError(Exception):
-    """A template cannot be compiled or rendered.
-
-    Args:
-        message: what is wrong, and what to write instead; shows no value of the data.
-        line: the line of the template, from 1; 0 when it is not known.
-    """
-
-    message: str
-    line: int = 0
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.message}" if self.line else self.message
-
-
-class Text(str):
-    """Text that a template made out of literal text and values, in a macro or a ``set`` block.
-
-    To the template it is the text without any escaping; ``output`` is what it is in the output,
-    each value in it escaped once. What changes the text and knows nothing of ``output`` gives a
-    plain string, which is a value and escaped as a whole: too much, but never too little.
-    """
-
-    __slots__ = ("output",)
-
-    output: str
-
-    def __new__(cls, characters: str, output: str) -> Self:
-        text = str.__new__(cls, characters)
-        text.output = output
-        return text
-
-    @classmethod
-    def escape(cls, characters: str) -> str:
-        """Return what the output holds for a value that is text."""
-        return characters
-
-    @classmethod
-    def spell(cls, value: Any) -> str:
-        """Return the characters of a value that is not text.
-
-        Raises:
-            RefusedError: such a value cannot be inserted.
-        """
-        check_plain(value)
-        return str(value)
-
-    @classmethod
-    def keep(cls, characters: str, made_by: str) -> str:
-        """Return what ``safe``, ``tojson`` or ``urlencode`` made: ``Text``, if it is kept as is."""
-        return cls(characters, characters)
-
-    @classmethod
-    def characters(cls, value: Any) -> str:
-        """Return any value as text, before it is escaped."""
-        return value if isinstance(value, str) else cls.spell(value)
-
-    @classmethod
-    def insert(cls, value: Any) -> str:
-        """Return what the output holds for any value."""
-        return value.output if isinstance(value, Text) else cls.escape(cls.characters(value))
-
-    @classmethod
-    def capture(cls, value: Any) -> Text:
-        """Return any value as a part of text that is still being made."""
-        if isinstance(value, Text):
-            return value
-        characters = value if isinstance(value, str) else cls.spell(value)
-        return cls(characters, cls.escape(characters))
-
-    @classmethod
-    def concat(cls, parts: Sequence[str]) -> Text:
-        """Return the text of literal parts (plain strings) and captured ones, in their order."""
-        outputs = [part.output if isinstance(part, Text) else part for part in parts]
-        return cls("".join(parts), "".join(outputs))
-
-    @classmethod
-    def joined(cls, values: Iterable[Any], glue: Any = "") -> str:
-        """Return values joined as text, which is ``Text`` only if one of them is."""
-        values = list(values)
-        characters = cls.characters(glue).join([cls.characters(value) for value in values])
-        if not any(isinstance(value, Text) for value in (glue, *values)):
-            return characters
-        between = "" if glue == "" else cls.insert(glue)
-        return cls(characters, between.join([cls.insert(value) for value in values]))
-
-    def __add__(self, other: str) -> str:
-        return self.joined((self, other)) if isinstance(other, str) else NotImplemented
-
-    def __radd__(self, other: str) -> str:
-        return self.joined((other, self)) if isinstance(other, str) else NotImplemented
-
-    def spaced(self, change: Callable[[str], str]) -> Self:
-        """Return the text after a change that adds or removes nothing but white space."""
-        return type(self)(change(str(self)), change(self.output))
-
-    def strip(self, characters: str | None = None) -> str:
-        return self.spaced(str.strip) if characters is None else super().strip(characters)
-
-
-def check_plain(value: Any) -> None:
-    """Refuse what is not plain data: its text would show an address, or nothing useful."""
-    if isinstance(value, dict):
-        check_plain([*value.keys(), *value.values()])
-    elif isinstance(value, list | tuple):
-        for item in value:
-            check_plain(item)
-    elif isinstance(value, Undefined):
-        str(value)  # raises, but for that of an "if" without an "else", which is empty
-    elif not isinstance(value, str | int | float | None):
-        raise RefusedError('a function, macro or sequence has no text; call it, or write "| list"')
-
-
 class _MissingError(Exception):
     """The template used what is not there; ``args``: a hint, what was looked for, and in what."""
 
@@ -180,6 +58,9 @@ class _Undefined(StrictUndefined):
     def __init__(self, hint: Any = None, obj: Any = missing, name: Any = None, **_: Any) -> None:
         error: Any = lambda _: _MissingError(hint, name, obj)  # noqa: E731 - stands in for a class
         super().__init__(hint, obj, name, error)
+
+
+Absent.register(Undefined)
 
 
 class _Generator(CodeGenerator):
@@ -219,10 +100,11 @@ class _Generator(CodeGenerator):
         self.write("environment.insert(" if frame.buffer is None else "environment.capture(")
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class _Environment(TextEnvironment):
     """Closed lists of what a template may use, and one way of escaping."""
 
     code_generator_class = _Generator
+    intercepted_binops = frozenset("%")
 
     def __init__(self, text: type[Text]) -> None:
         super().__init__(optimized=False, undefined=_Undefined, keep_trailing_newline=True)
@@ -249,6 +131,12 @@ class _Environment(ImmutableSandboxedEnvironment):
             return self._attribute(obj, argument)
         return self._attribute(obj, argument)
 
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Return what ``%`` gives, which makes text of what stands after it."""
+        if isinstance(left, str):
+            check_plain(right)
+        return left % right
+
     def _attribute(self, obj: Any, name: Any) -> Any:
         if isinstance(obj, Undefined):
             str(obj)  # raises its own error
@@ -260,69 +148,6 @@ class _Environment(ImmutableSandboxedEnvironment):
 def _is_open(obj: Any, name: str) -> bool:
     is_namespace = isinstance(obj, Namespace) and not name.startswith("_")
     return is_namespace or any(name in names for cls, names in _OPEN if isinstance(obj, cls))
-
-
-@pass_environment
-def _join(environment: _Environment, value: Any, d: Any = "", attribute: Any = None) -> str:
-    if attribute is not None:
-        value = map(make_attrgetter(environment, attribute), value)
-    return environment.joined(value, d)
-
-
-@pass_environment
-def _tojson(environment: _Environment, value: Any, indent: int | None = None) -> str:
-    try:
-        document = json.dumps(
-            value, ensure_ascii=False, allow_nan=False, indent=indent, default=check_plain
-        )
-    except ValueError:
-        raise RefusedError("a value has no JSON form, such as NaN") from None
-    return environment.text.keep(document, "tojson")
-
-
-@pass_environment
-def _urlencode(environment: _Environment, value: Any) -> str:
-    value = value if isinstance(value, Iterable) else environment.text.characters(value)
-    return environment.text.keep(JINJA["urlencode"](value), "urlencode")
-
-
-@pass_environment
-def _safe(environment: _Environment, value: Any) -> str:
-    text = environment.text
-    return value if isinstance(value, Text) else text.keep(text.characters(value), "safe")
-
-
-@pass_environment
-def _escape(environment: _Environment, value: Any) -> str:
-    return str(JINJA["escape"](environment.text.characters(value)))
-
-
-@pass_environment
-def _header_safe(environment: _Environment, value: Any) -> str:
-    text = environment.text.characters(value)
-    return "".join([each for each in text if " " <= each <= "~" or each == "\t"])
-
-
-def _indent(s: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
-    def indent(text: str) -> str:
-        return str(JINJA["indent"](text, width, first, blank))
-
-    return s.spaced(indent) if isinstance(s, Text) and isinstance(width, int) else indent(s)
-
-
-FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {name: JINJA[name] for name in _BORROWED.split()}
-    | {
-        "e": _escape,
-        "escape": _escape,
-        "header_safe": _header_safe,
-        "indent": _indent,
-        "join": _join,
-        "safe": _safe,
-        "tojson": _tojson,
-        "urlencode": _urlencode,
-    }
-)
 
 
 class Program:

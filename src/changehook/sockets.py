@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import enum
 import errno
 import http.client
 import ipaddress
-import os
 import re
 import socket
 import ssl
@@ -31,12 +31,13 @@ from changehook.errors import (
 
 __all__ = [
     "DeadlineSocket",
+    "DeadlineTLSSocket",
     "Limits",
     "Lookups",
     "Phase",
-    "TLSContexts",
     "classified",
     "connect",
+    "numeric",
     "resolve",
     "secure",
 ]
@@ -46,6 +47,9 @@ BODY_LIMIT = 64 * 1024
 CONNECT_SECONDS = 5.0
 MAX_ADDRESSES = 4
 MAX_LOOKUPS = 8
+MAX_LOOKUPS_OF_DATA = 4
+
+_Answer = concurrent.futures.Future[Sequence[str]]
 
 
 class Phase(enum.StrEnum):
@@ -153,7 +157,7 @@ class DeadlineSocket(socket.socket):
 
 
 class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
-    """The same over TLS; ``SSLContext.sslsocket_class`` makes it."""
+    """The same over TLS; a context of ``tls.TLSContexts`` makes it."""
 
 
 def secure(sock: DeadlineSocket, context: ssl.SSLContext, name: str) -> DeadlineTLSSocket:
@@ -181,42 +185,6 @@ def secure(sock: DeadlineSocket, context: ssl.SSLContext, name: str) -> Deadline
     return tls
 
 
-class TLSContexts:
-    """TLS settings, each built once: reading the system's authorities takes some 20 ms."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._contexts: dict[tuple[bool, str | None], tuple[int, ssl.SSLContext]] = {}
-
-    def get(self, verify: bool, ca_file: str | None) -> ssl.SSLContext:
-        """Return the settings; a CA file that was changed since is read again.
-
-        Raises:
-            SetupError: the file cannot be read, or holds no certificate.
-        """
-        try:
-            version = os.stat(ca_file).st_mtime_ns if ca_file else 0
-            with self._lock:
-                known = self._contexts.get((verify, ca_file))
-                if known is None or known[0] != version:
-                    known = (version, _tls_context(verify, ca_file))
-                    self._contexts[verify, ca_file] = known
-                return known[1]
-        except OSError as error:
-            reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-            raise SetupError(f"the CA file {ca_file} cannot be used: {reason}") from None
-
-
-def _tls_context(verify: bool, ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
-    context.sslsocket_class = DeadlineTLSSocket
-    context.set_alpn_protocols(["http/1.1"])
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def resolve(host: str, port: int) -> Sequence[str]:
     """Return the numeric addresses that the system's resolver has for a name, in its order.
 
@@ -227,11 +195,26 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+def numeric(host: str) -> str | None:
+    """Return the address that a host is a number for, None when it is a name.
+
+    Beside the usual spellings these are the ones of ``inet_aton``, which resolvers read too:
+    ``2852039166``, ``127.1``, ``0x7f.1``. A trailing dot changes nothing.
+    """
+    bare = host.removesuffix(".")
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.ip_address(bare))
+    with contextlib.suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(bare))
+    return None
+
+
 class Lookups:
     """Looks names up in a bounded number of daemon threads, since ``getaddrinfo`` has no time-out.
 
     A look-up that hangs keeps its thread until the system's resolver gives up. When all of them
-    hang, others wait for one, each until its own deadline.
+    hang, others wait for one, each until its own deadline. Names that come from data may use half
+    of the threads, so that whoever chooses those names cannot hold up the others.
 
     Args:
         resolver: returns the addresses of a name.
@@ -240,20 +223,31 @@ class Lookups:
     def __init__(self, resolver: Callable[[str, int], Sequence[str]]) -> None:
         self._resolver = resolver
         self._free = threading.BoundedSemaphore(MAX_LOOKUPS)
+        self._free_to_data = threading.BoundedSemaphore(MAX_LOOKUPS_OF_DATA)
 
-    def addresses(self, host: str, port: int, limits: Limits) -> list[str]:
+    def addresses(
+        self, host: str, port: int, limits: Limits, *, literal_host: bool = True
+    ) -> list[str]:
         """Return the numeric addresses of a host; one that is an address already is not looked up.
 
+        Args:
+            host: a name or an address.
+            port: passed on to the resolver.
+            limits: those of the attempt.
+            literal_host: whether the host stands literally in the definition; False: it is data.
+
         Raises:
-            DNSError: there are none.
+            DNSError: there are none, or no thread can be started to look them up.
             DeadlineError: the deadline passed; the look-up goes on in its thread, to no effect.
         """
         try:
             return [str(ipaddress.ip_address(host))]
         except ValueError:
             pass
+        slots = (self._free,) if literal_host else (self._free_to_data, self._free)
         try:
-            found = [str(ipaddress.ip_address(text)) for text in self._look_up(host, port, limits)]
+            texts = self._look_up(host, port, limits, _taken(slots, limits))
+            found = [str(ipaddress.ip_address(text)) for text in texts]
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             raise DNSError(f"{host} has no address: {reason or type(error).__name__}") from None
@@ -261,18 +255,23 @@ class Lookups:
             raise DNSError(f"{host} has no address")
         return found
 
-    def _look_up(self, host: str, port: int, limits: Limits) -> Sequence[str]:
-        if not self._free.acquire(timeout=limits.remaining()):
-            raise limits.late()
-        answer: concurrent.futures.Future[Sequence[str]] = concurrent.futures.Future()
+    def _look_up(
+        self, host: str, port: int, limits: Limits, slots: contextlib.ExitStack
+    ) -> Sequence[str]:
+        answer: _Answer = concurrent.futures.Future()
+        task = (host, port, answer, slots)
         thread = threading.Thread(
-            target=self._run, args=(host, port, answer), name="changehook-lookup", daemon=True
+            target=self._run, args=task, name="changehook-lookup", daemon=True
         )
         try:
             thread.start()
-        except RuntimeError:
+        except RuntimeError as error:
             # Python 3.12 starts no thread while the process exits; the caller still has to deliver.
-            self._run(host, port, answer)
+            # Only the words tell: neither is_finalizing() nor the main thread shows it in time.
+            if "interpreter shutdown" not in str(error):
+                slots.close()
+                raise DNSError(f"{host} was not looked up: no thread can be started") from None
+            self._run(*task)
         try:
             failure = answer.exception(limits.remaining())
         except TimeoutError:
@@ -281,13 +280,23 @@ class Lookups:
             raise failure
         return answer.result()
 
-    def _run(self, host: str, port: int, answer: concurrent.futures.Future[Sequence[str]]) -> None:
+    def _run(self, host: str, port: int, answer: _Answer, slots: contextlib.ExitStack) -> None:
         try:
             answer.set_result(self._resolver(host, port))
         except Exception as error:
             answer.set_exception(error)
         finally:
-            self._free.release()
+            slots.close()
+
+
+def _taken(slots: Sequence[threading.Semaphore], limits: Limits) -> contextlib.ExitStack:
+    """Return what gives all of the slots back; when one is not free in time, none is kept."""
+    with contextlib.ExitStack() as taken:
+        for slot in slots:
+            if not slot.acquire(timeout=limits.remaining()):
+                raise limits.late()
+            taken.callback(slot.release)
+        return taken.pop_all()
 
 
 def connect(addresses: Sequence[str], port: int, limits: Limits) -> DeadlineSocket:

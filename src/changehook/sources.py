@@ -33,8 +33,8 @@ class _Index:
 
     def __init__(self, webhooks: Iterable[Webhook]) -> None:
         self.webhooks = tuple(webhooks)
+        _check(self.webhooks)
         self.by_name = {webhook.name: webhook for webhook in self.webhooks}
-        _refuse_duplicates(self.webhooks)
         self._exact: dict[tuple[str, str], list[int]] = {}
         self._globs: list[tuple[Callable[[str], object], Callable[[str], object], int]] = []
         for position, webhook in enumerate(self.webhooks):
@@ -78,10 +78,13 @@ def _check_pair(event: object, model: object) -> None:
         raise ConfigurationError(*faults)
 
 
-def _refuse_duplicates(webhooks: Sequence[Webhook]) -> None:
+def _check(webhooks: Sequence[Webhook]) -> None:
     seen: set[str] = set()
     faults = []
     for position, webhook in enumerate(webhooks):
+        if not isinstance(webhook, Webhook):
+            found = f"expected a Webhook, found {type(webhook).__name__}"
+            raise ConfigurationError(Fault(f"/{position}", f"{found}; Webhook.from_dict makes one"))
         if webhook.name in seen:
             faults.append(Fault(f"/{position}/name", f'there is another webhook "{webhook.name}"'))
         seen.add(webhook.name)
@@ -145,6 +148,7 @@ class WebhookRegistry:
         Raises:
             ConfigurationError: it is not a ``Webhook``.
         """
+        _check([webhook])
         with self._lock:
             others = {**self._index.by_name, webhook.name: webhook}
             self._index = _Index(others.values())
@@ -176,7 +180,7 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
             faults += [fault.under(f"/webhooks/{position}") for fault in error.faults]
     if not faults:
         try:
-            _refuse_duplicates(webhooks)
+            _check(webhooks)
         except ConfigurationError as error:
             faults += [fault.under("/webhooks") for fault in error.faults]
     if faults:
@@ -186,6 +190,9 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
 
 def _documents(path: Path) -> Sequence[Any]:
     document = _parsed(path)
+    if isinstance(document, Mapping) and document.keys() <= {"webhook"}:
+        write = "[[webhooks]]" if _is_toml(path) else '{"webhooks": [...]}'
+        raise ConfigurationError(f"{path}: holds no webhooks; write {write}")
     if isinstance(document, Mapping) and "webhooks" in document:
         faults = [
             Fault(f"/{key}", "unknown; the file has webhooks")
@@ -205,12 +212,16 @@ def _documents(path: Path) -> Sequence[Any]:
 def _parsed(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text) if path.suffix == ".toml" else decode_strict(text)
+        return tomllib.loads(text) if _is_toml(path) else decode_strict(text)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        kind = "TOML" if _is_toml(path) else "JSON, which a file is unless its name ends in .toml"
         raise ConfigurationError(f"{path}: not {kind} ({error})") from None
+
+
+def _is_toml(path: Path) -> bool:
+    return path.suffix.lower() == ".toml"
 
 
 class FileSource(WebhookRegistry):
@@ -224,12 +235,14 @@ class FileSource(WebhookRegistry):
         interval: seconds between two looks at the file.
 
     Raises:
-        ConfigurationError: the file is broken now.
+        ConfigurationError: the file is broken now, or ``interval`` is not more than 0.
     """
 
     _watcher: threading.Thread | None
 
     def __init__(self, path: str | os.PathLike[str], *, interval: float = 1.0) -> None:
+        if not interval > 0:
+            raise ConfigurationError(f"interval is {interval}; write seconds, more than 0")
         self.path = Path(path)
         self.interval = interval
         self.error: ConfigurationError | None = None

@@ -13,7 +13,9 @@ import attrs
 
 from changehook.encoding import decode
 from changehook.errors import ConfigurationError, Fault, RenderError
-from changehook.sandbox import FILTERS, Program, RefusedError, Text
+from changehook.escaping import RefusedError, Text
+from changehook.filters import FILTERS
+from changehook.sandbox import Program
 
 __all__ = ["FILTERS", "BodyTemplate", "HeaderTemplates", "RenderedURL", "URLTemplate"]
 
@@ -250,8 +252,7 @@ class _URLText(Text):
 def _resolved(marked: str) -> RenderedURL:
     """Return the URL, with what was inserted encoded as its place in the URL asks for."""
     pieces = list(_pieces(marked.strip(_BLANK)))
-    flat = "".join(text for _, text in pieces)
-    origin = _ORIGIN.match(flat)
+    origin = _ORIGIN.match("".join(text for _, text in pieces))
     if origin is None:
         raise RefusedError(f"does not begin with http:// or https://; {_WHOLE_URL}")
     literal_host = _head_is_literal(pieces, origin.end())
@@ -356,8 +357,7 @@ def _entries_of_text(text: str) -> Iterator[_Entry]:
 
 def _entries_of_mapping(headers: Mapping[Any, Any]) -> Iterator[_Entry]:
     for name, source in headers.items():
-        pointer = "/" + str(name).replace("~", "~0").replace("/", "~1")
-        yield _Entry(pointer, "", name, source)
+        yield _Entry("/" + str(name).replace("~", "~0").replace("/", "~1"), "", name, source)
 
 
 def _check_name(name: object) -> None:

@@ -40,15 +40,17 @@ from changehook.interfaces import Resolver
 from changehook.network import Destination, NetworkPolicy, destination
 from changehook.sockets import (
     DeadlineSocket,
+    DeadlineTLSSocket,
     Limits,
     Lookups,
     Phase,
-    TLSContexts,
     classified,
     connect,
+    numeric,
     resolve,
     secure,
 )
+from changehook.tls import TLSContexts
 
 __all__ = ["HTTPTransport", "resolve"]
 
@@ -74,8 +76,8 @@ class HTTPTransport:
         network: which addresses may be called; checked on each address at the moment it is dialled.
         resolver: returns the numeric addresses of a name.
         proxy: ``http://host:port`` of an HTTP proxy, with ``user:password@`` if it wants them.
-            Its own address is not checked, and the receivers' addresses are not seen from here: the
-            proxy has to hold the network policy then.
+            Its own address is not checked. Of receivers only numeric hosts are: names are looked up
+            by the proxy, which has to hold the network policy then.
         max_pools: for how many destinations idle connections are kept.
         clock: a monotonic clock in seconds, for the deadline.
 
@@ -131,7 +133,7 @@ class HTTPTransport:
 
     def _reset(self) -> None:
         self._idle = _IdleConnections(self._max_pools)
-        self._contexts = TLSContexts()
+        self._contexts = TLSContexts(DeadlineTLSSocket)
         self._lookups = Lookups(self._resolver)
 
     def _after_fork(self) -> None:
@@ -159,18 +161,23 @@ class HTTPTransport:
             dial = functools.partial(self._dial, place, key[3])
             return kind(place.host, place.port, key=key, dial=dial)
         proxy = self._proxy
-        dial = functools.partial(self._dial_proxy, proxy)
+        dial = functools.partial(self._dial_proxy, proxy, place, key[3])
         connection = kind(proxy.host, proxy.port, key=key, dial=dial, proxy=proxy)
         if key[-1] is not None:
             connection.set_tunnel(place.host, place.port, headers=proxy.headers)
         return connection
 
     def _dial(self, place: Destination, literal_host: bool, limits: Limits) -> DeadlineSocket:
-        found = self._lookups.addresses(place.host, place.port, limits)
+        found = self._lookups.addresses(place.host, place.port, limits, literal_host=literal_host)
         check = functools.partial(self._network.check, literal_host=literal_host)
         return connect(_permitted(found, place, check), place.port, limits)
 
-    def _dial_proxy(self, proxy: _Proxy, limits: Limits) -> DeadlineSocket:
+    def _dial_proxy(
+        self, proxy: _Proxy, place: Destination, literal_host: bool, limits: Limits
+    ) -> DeadlineSocket:
+        address = numeric(place.host)
+        if address is not None:
+            self._network.check(address, place, literal_host=literal_host)
         found = self._lookups.addresses(proxy.host, proxy.port, limits)
         try:
             return connect(found, proxy.port, limits)

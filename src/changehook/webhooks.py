@@ -16,6 +16,7 @@ import attrs
 from changehook.conditions import Conditions
 from changehook.errors import ConfigurationError, Fault, pointer_to
 from changehook.exchange import HIDDEN, redact_headers, redact_template
+from changehook.network import destination
 from changehook.retries import RetryPolicy
 from changehook.signing import SCHEMES, Secret, default_scheme
 from changehook.templates import BodyTemplate, HeaderTemplates, URLTemplate
@@ -51,7 +52,11 @@ def _several(value: SecretLike | Iterable[SecretLike] | None) -> tuple[Secret, .
     """Return a tuple; an empty list, which would sign nothing, is left for the check to report."""
     if value is None:
         return ()
-    if isinstance(value, str | Secret) or callable(value) or not isinstance(value, Iterable):
+    if (
+        isinstance(value, str | bytes | Secret)
+        or callable(value)
+        or not isinstance(value, Iterable)
+    ):
         value = (value,)
     return cast("tuple[Secret, ...]", tuple(value) or value)
 
@@ -206,7 +211,7 @@ def _parts(webhook: Webhook, faults: list[Fault]) -> dict[str, Any]:
     secrets = tuple(_secrets(webhook, faults))
     faults += _scheme_faults(webhook.signatures, secrets)
     parts: dict[str, Any] = {
-        "url_template": _part(faults, "/url", URLTemplate, webhook.url),
+        "url_template": _part(faults, "/url", _url, webhook.url),
         "header_templates": headers,
         "additional_headers": headers and headers.headers,
         "secret": secrets,
@@ -221,6 +226,17 @@ def _parts(webhook: Webhook, faults: list[Fault]) -> dict[str, Any]:
         parts["compiled_conditions"] = conditions
         parts["conditions"] = conditions and conditions.document
     return parts
+
+
+def _url(source: str) -> URLTemplate:
+    """Compile a URL; one without expressions is checked as a whole."""
+    template = URLTemplate(source)
+    if "{" not in source:
+        try:
+            destination(template.render({}).url)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+    return template
 
 
 def _part(faults: list[Fault], pointer: str, build: Callable[..., _T], *values: Any) -> _T | None:

@@ -65,10 +65,18 @@ class Gate:
         return delivered(claimed)
 
 
-def test_it_needs_a_worker():
-    """None is a mistake."""
-    with pytest.raises(ConfigurationError, match="at least 1"):
-        ThreadPoolQueue(workers=0)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"workers": 0}, "at least 1"),
+        ({"workers": "4"}, "at least 1"),
+        ({"store": "x.db"}, "store: expected a Store, found str"),
+    ],
+)
+def test_its_arguments_are_checked(arguments, message):
+    """A mistake shows when the queue is built."""
+    with pytest.raises(ConfigurationError, match=message):
+        ThreadPoolQueue(**arguments)
 
 
 def test_no_thread_starts_before_the_first_delivery(start):

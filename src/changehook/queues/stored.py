@@ -33,7 +33,7 @@ class StoredQueue(InspectableQueue):
 
     def find(self, where: DeliveryFilter | None = None, *, limit: int = 100) -> list[Delivery]:
         """Return the newest deliveries that agree with the filter, newest first."""
-        return self.store.find(where or DeliveryFilter(), limit)
+        return self.store.find(DeliveryFilter() if where is None else _filter(where), limit)
 
     def get(self, delivery_id: str) -> Delivery:
         """Return one delivery."""
@@ -46,12 +46,12 @@ class StoredQueue(InspectableQueue):
         """Make deliveries due now, with the schedule starting again."""
         if isinstance(which, str):
             return [self._retry_one(which)]
-        return list(self._retried(self._at_rest(which)))
+        return list(self._retried(self._at_rest(_filter(which))))
 
     def discard(self, which: str | DeliveryFilter) -> list[Delivery]:
         """Remove deliveries for good."""
         if not isinstance(which, str):
-            return self.store.remove(self._at_rest(which))
+            return self.store.remove(self._at_rest(_filter(which)))
         removed = self.store.remove([self._resting(which)])
         if not removed:
             raise QueueError(f"delivery {which} changed just now; try again")
@@ -104,6 +104,13 @@ class StoredQueue(InspectableQueue):
             kind = type(error).__name__
             logger.error("delivery %s: its attempt raised %s", claimed.id, kind)
             return _broken(claimed, self.clock(), f"the attempt raised {kind}")
+
+
+def _filter(which: DeliveryFilter) -> DeliveryFilter:
+    if not isinstance(which, DeliveryFilter):
+        found = type(which).__name__
+        raise QueueError(f"expected an id or a DeliveryFilter(status=...), found {found}")
+    return which
 
 
 def _broken(claimed: Delivery, now: datetime.datetime, error: str) -> Delivery:

@@ -41,7 +41,7 @@ class ThreadPoolQueue(StoredQueue):
         clock: returns the present moment, aware.
 
     Raises:
-        ConfigurationError: ``workers`` is less than 1.
+        ConfigurationError: ``workers`` is less than 1, or ``store`` is none.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class ThreadPoolQueue(StoredQueue):
         put_timeout: float = 5.0,
         clock: Callable[[], datetime.datetime] = utcnow,
     ) -> None:
-        if workers < 1:
+        if store is not None and not isinstance(store, Store):
+            raise ConfigurationError(f"store: expected a Store, found {type(store).__name__}")
+        if not isinstance(workers, int) or workers < 1:
             raise ConfigurationError(f"workers is {workers}; write a number of threads, at least 1")
         super().__init__(store or MemoryStore(), clock=clock)
         self.workers = workers
