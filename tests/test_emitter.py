@@ -1,5 +1,6 @@
 """From a change to deliveries, and to their attempts."""
 
+import asyncio
 import datetime
 import importlib.metadata
 import json
@@ -211,6 +212,64 @@ def test_the_fallback_takes_what_the_queue_does_not(caplog):
         build(hook("a"), hook("b"), queue=InMemoryQueue(capacity=1)).emit_change(
             "created", "site", {}
         )
+
+
+class BrokenQueue(Queue):
+    """A queue over a broker that is down."""
+
+    def put(self, deliveries):
+        """Fail as a broker's client does."""
+        raise ConnectionError("SECRET")
+
+
+def test_a_queue_that_fails_is_a_queue_that_does_not_take():
+    """Whatever a broker's client raises, the fallback takes over; without one an error."""
+    second = InMemoryQueue()
+    build(hook(), queue=BrokenQueue(), fallback=second).emit_change("created", "site", {})
+    assert len(second.deliveries) == 1
+    with pytest.raises(QueueError, match=r"the queue failed \(ConnectionError\)$"):
+        build(hook(), queue=BrokenQueue()).emit_change("created", "site", {})
+
+
+def test_a_queue_is_not_its_own_fallback():
+    """And a refused emitter does not keep the queue."""
+    queue = InMemoryQueue()
+    with pytest.raises(ConfigurationError, match="fallback: expected another Queue"):
+        build(queue=queue, fallback=queue)
+    build(queue=queue)
+
+
+def test_a_source_that_fails_is_asked_again(caplog):
+    """The host's database is down for a moment: the attempt fails and is made again."""
+
+    class Flaky(WebhookRegistry):
+        fails = 1
+
+        def get(self, name):
+            self.fails -= 1
+            if self.fails >= 0:
+                raise ConnectionError("SECRET")
+            return super().get(name)
+
+    emitter = build(webhooks=Flaky([hook()]))
+    emitter.emit_change("created", "site", {})
+    [first] = emitter.queue.run()
+    assert (first.status, first.attempts[0].error_class) == ("pending", "protocol")
+    emitter.queue.clock.advance(5)
+    assert emitter.queue.run()[0].status == "delivered"
+    assert "the source of webhooks fails (ConnectionError)" in caplog.text
+    assert "SECRET" not in caplog.text + first.to_json()
+
+
+def test_a_cancelled_listener_stops_nothing():
+    """Cancellation is no ``Exception``, and must not end a worker."""
+
+    def cancelled(delivery):
+        raise asyncio.CancelledError
+
+    emitter = build(hook(), listeners=[cancelled])
+    emitter.emit_change("created", "site", {})
+    assert emitter.queue.run()[0].status == "delivered"
 
 
 def test_explaining_tells_of_every_webhook():

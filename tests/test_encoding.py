@@ -107,6 +107,14 @@ def deep():
     return value
 
 
+def deep_and_bad():
+    """Return nested lists that the encoder can walk, and the search for the fault cannot."""
+    value = Image()
+    for _ in range(800):
+        value = [value]
+    return value
+
+
 def raising():
     """Return an object whose own JSON form fails."""
 
@@ -128,6 +136,7 @@ def raising():
         ({"x": {(1, 2): 1}}, "data.x: keys must be text, and one is of type tuple; write str(key)"),
         (cyclic(), "data.list.0: contains itself"),
         (deep(), "data: nested too deeply"),
+        (deep_and_bad(), "data: nested too deeply"),
         ({"x": raising()}, "data.x: RuntimeError"),
         (Owner("o", [Image()]), f"data.sites.0: cannot encode {__name__}.Image"),
     ],

@@ -260,6 +260,26 @@ def test_what_a_child_does_first(source):
     assert source._watcher is not former
 
 
+def test_a_registry_in_a_child_has_a_lock_of_its_own():
+    """A thread of the parent may have held the parent's at the fork."""
+    registry = WebhookRegistry()
+    registry._lock.acquire()
+    registry._forked()
+    registry.add(hook("a"))
+    assert names(registry.all()) == ["a"]
+
+
+def test_without_a_thread_the_webhooks_stay(source, monkeypatch):
+    """No thread can start while the interpreter exits, from Python 3.12 on."""
+
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert names(source.select("created", "site")) == ["a"]
+    assert source._watcher is None
+
+
 def test_a_change_of_the_registry_is_never_seen_in_part():
     """Every select sees the webhooks of one moment."""
     old, new = ([hook(f"{side}{n}") for n in range(20)] for side in ("old", "new"))

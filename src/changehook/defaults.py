@@ -32,7 +32,7 @@ def configure(*, queue: Queue | None = None, **arguments: Any) -> Emitter:
         ConfigurationError: an argument is wrong; the emitter of before then stays.
     """
     global _emitter
-    emitter = Emitter(queue=queue or ThreadPoolQueue(), **arguments)
+    emitter = Emitter(queue=ThreadPoolQueue() if queue is None else queue, **arguments)
     with _lock:
         former, _emitter = _emitter, emitter
     if former is not None:

@@ -72,7 +72,10 @@ class Deliverer:
 
     def attempt(self, delivery: Delivery) -> Delivery:
         """Return a claimed delivery after one attempt; what the attempt met is recorded on it."""
-        webhook = self.source.get(delivery.webhook)
+        try:
+            webhook = self.source.get(delivery.webhook)
+        except Exception as error:
+            return self._unknown(delivery, type(error).__name__)
         if webhook is None:
             return delivery.skipped("the webhook is gone")
         if not webhook.enabled:
@@ -84,6 +87,16 @@ class Deliverer:
             self._judge(webhook, delivery, outcome),
             body=None if outcome.request is None else _body(delivery, outcome.request),
         )
+
+    def _unknown(self, delivery: Delivery, kind: str) -> Delivery:
+        """Return a delivery whose definition cannot be looked up just now; it is tried again."""
+        logger.error("delivery %s: the source of webhooks fails (%s)", delivery.id, kind)
+        now = self.clock()
+        outcome = _Outcome(error=ProtocolError(f"the source of webhooks failed ({kind})"))
+        decision = self.retry.decide(
+            attempt_number=delivery.attempt_number, now=now, random=self.random, error=outcome.error
+        )
+        return delivery.after(_record(delivery, now, 0.0, outcome), decision)
 
     def request(self, webhook: Webhook, delivery: Delivery, now: datetime.datetime) -> Request:
         """Return the signed request of an attempt at ``now``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import logging
 import random
@@ -90,6 +91,7 @@ class Emitter:
     ) -> None:
         _require("queue", queue, isinstance(queue, Queue), "a Queue such as ThreadPoolQueue()")
         _require("fallback", fallback, isinstance(fallback, Queue | None), "a Queue")
+        _require("fallback", fallback, fallback is not queue, "another Queue than queue")
         _require("network", network, isinstance(network, NetworkPolicy | None), "a NetworkPolicy")
         _require("retry", retry, isinstance(retry, RetryPolicy | None), "a RetryPolicy")
         _require("transport", transport, _sends(transport), "an object with send and close")
@@ -103,10 +105,10 @@ class Emitter:
         self._clock = clock
         self._new_id = new_id
         self._select = self.webhooks.select
-        self._retry = retry or RetryPolicy()
-        self._transport = transport or HTTPTransport(
-            network=network or NetworkPolicy(), proxy=proxy, **_given(resolver=resolver)
-        )
+        self._retry = RetryPolicy() if retry is None else retry
+        if transport is None:
+            transport = HTTPTransport(**_given(network=network, proxy=proxy, resolver=resolver))
+        self._transport = transport
         self._deliverer = Deliverer(
             source=self.webhooks,
             transport=self._transport,
@@ -270,12 +272,21 @@ class Emitter:
 
     def _put(self, deliveries: Sequence[Delivery]) -> None:
         try:
-            self.queue.put(deliveries)
+            _put(self.queue, deliveries)
         except QueueError as error:
             if self.fallback is None:
                 raise
             logger.warning("the queue took no deliveries (%s), the fallback does", error)
-            self.fallback.put(deliveries)
+            _put(self.fallback, deliveries)
+
+
+def _put(queue: Queue, deliveries: Sequence[Delivery]) -> None:
+    try:
+        queue.put(deliveries)
+    except QueueError:
+        raise
+    except Exception as error:
+        raise QueueError(f"the queue failed ({type(error).__name__})") from error
 
 
 def _require(name: str, value: object, good: bool, expected: str) -> None:
@@ -352,6 +363,6 @@ def _matches(webhook: Webhook, change: Change) -> bool:
 def _tell(listener: Listener, delivery: Delivery) -> None:
     try:
         listener(delivery)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError, SystemExit) as error:
         name = getattr(listener, "__qualname__", type(listener).__name__)
         logger.error("listener %s failed (%s)", name, type(error).__name__)

@@ -154,7 +154,10 @@ def _fault(value: object, root: str, error: Exception) -> EncodingError:
     """Return the error for a value that would not encode, naming the smallest part at fault."""
     if isinstance(error, RecursionError):
         return EncodingError(root or "the change", "nested too deeply")
-    return _find_fault(value, root, ()) or EncodingError(root, str(error))
+    try:
+        return _find_fault(value, root, ()) or EncodingError(root or "the change", str(error))
+    except RecursionError:
+        return EncodingError(root or "the change", "nested too deeply")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)

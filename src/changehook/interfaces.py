@@ -249,7 +249,8 @@ class Store(abc.ABC):
             False, and nothing is changed, unless its ``revision`` is one more than what is kept.
 
         Raises:
-            QueueFullError: the delivery would be pending again, and there is no room.
+            QueueFullError: a finished delivery would be pending again, and there is no room. One
+                that is not finished has its place already and is never refused.
         """
 
     @abc.abstractmethod

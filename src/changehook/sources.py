@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import logging
 import os
@@ -107,6 +108,11 @@ class WebhookRegistry:
     def __init__(self, webhooks: Iterable[Webhook] = ()) -> None:
         self._lock = threading.Lock()
         self._index = _Index(webhooks)
+        after_fork_in_child(self._forked)
+
+    def _forked(self) -> None:
+        """A thread of the parent may have held the lock for ever."""
+        self._lock = threading.Lock()
 
     def select(self, event: str, model: str) -> tuple[Webhook, ...]:
         """Return the enabled webhooks that listen, in the order of definition.
@@ -249,7 +255,6 @@ class FileSource(WebhookRegistry):
         self._stamp = _stamp(self.path)
         super().__init__(load_webhooks(self.path))
         self._reset()
-        after_fork_in_child(self._forked)
 
     def get(self, name: str) -> Webhook | None:
         """Return the webhook of that name, enabled or not."""
@@ -288,8 +293,9 @@ class FileSource(WebhookRegistry):
                 watcher = threading.Thread(
                     target=_look, args=arguments, name="changehook-file-source", daemon=True
                 )
-                watcher.start()
-                self._watcher = watcher
+                with contextlib.suppress(RuntimeError):  # no thread starts while Python exits
+                    watcher.start()
+                    self._watcher = watcher
 
     def _reset(self) -> None:
         self._stop = threading.Event()
@@ -299,7 +305,7 @@ class FileSource(WebhookRegistry):
     def _forked(self) -> None:
         """Forget the parent's thread and remembered selections, so that the next emit starts a
         thread."""
-        self._lock = threading.Lock()
+        super()._forked()
         self._reset()
         self._index = _Index(self._index.webhooks)
 

@@ -93,9 +93,20 @@ def test_control_c_reaches_the_caller():
         raise KeyboardInterrupt
 
     queue = queue_with(perform)
-    queue.put([make_delivery()])
+    queue.put([make_delivery(), make_delivery()])
     with pytest.raises(KeyboardInterrupt):
         queue.run()
+    assert [delivery.status for delivery in queue.deliveries] == ["failed", "pending"]
+    queue.perform = delivered
+    assert len(queue.run()) == 1
+
+
+def test_two_runs_at_once_share_the_work():
+    """What another thread claimed meanwhile is not waited for."""
+    queue = queue_with(delivered)
+    queue.put([make_delivery()])
+    queue.store.claim = lambda now: None
+    assert queue.run() == []
 
 
 def test_what_someone_else_changed_is_left_alone(caplog):

@@ -1,5 +1,6 @@
 """The queue performed by threads."""
 
+import asyncio
 import gc
 import os
 import pickle
@@ -12,6 +13,7 @@ import pytest
 
 from changehook import (
     ConfigurationError,
+    DeliveryFilter,
     DeliveryStatus,
     MemoryStore,
     QueueClosedError,
@@ -20,7 +22,7 @@ from changehook import (
     ThreadPoolQueue,
 )
 from changehook.testing import FakeClock, InspectableQueueContract, make_delivery
-from changehook.testing.deliveries import LIMIT, NOW, delayed, delivered, later, until
+from changehook.testing.deliveries import LIMIT, NOW, delayed, delivered, failed, later, until
 
 
 class TestThreadPoolQueue(InspectableQueueContract):
@@ -106,6 +108,76 @@ def test_workers_work_at_the_same_time(start):
     queue = start(perform, workers=4)
     queue.put([make_delivery() for _ in range(8)])
     assert until(lambda: queue.counts()[DeliveryStatus.DELIVERED] == 8)
+
+
+class Falsy(MemoryStore):
+    """A store of the host's that counts what it keeps, and is empty."""
+
+    def __len__(self):
+        return 0
+
+
+def test_an_empty_store_is_still_the_store():
+    """A falsy object is not silently replaced."""
+    store = Falsy()
+    assert ThreadPoolQueue(store).store is store
+
+
+def test_there_are_as_many_threads_as_there_is_work(start):
+    """One thread that rests does not keep others from starting for what comes after."""
+    gate = Gate()
+    queue = start(gate, workers=4)
+    queue.perform = delivered
+    queue.put([make_delivery()])
+    assert until(lambda: queue._idle == 1)
+    queue.perform = gate
+    for _ in range(3):
+        queue.put([make_delivery()])
+    for _ in range(3):
+        assert gate.entered.acquire(timeout=LIMIT)
+    gate.open.set()
+    assert queue.close() == 0
+
+
+def test_retries_that_are_due_together_are_made_together(start):
+    """What becomes due starts threads too."""
+    clock = FakeClock(NOW)
+    gate = Gate()
+    queue = start(gate, workers=3, clock=clock)
+    queue.put([make_delivery(due_at=later(5)) for _ in range(3)])
+    clock.advance(5)
+    queue._signal(1)
+    for _ in range(3):
+        assert gate.entered.acquire(timeout=LIMIT)
+    gate.open.set()
+    assert queue.close() == 0
+
+
+def test_a_worker_survives_whatever_an_attempt_raises(start):
+    """Cancellation, too, which is no ``Exception``; the delivery is kept as failed."""
+
+    def perform(claimed):
+        raise asyncio.CancelledError
+
+    queue = start(perform, workers=2)
+    queue.put([make_delivery() for _ in range(10)])
+    assert until(lambda: queue.counts()[DeliveryStatus.FAILED] == 10)
+    assert all(thread.is_alive() for thread in queue._threads)
+
+
+def test_a_retry_without_room_for_all_starts_what_had_room(start):
+    """The ones that were made due are performed."""
+    outcomes = [failed] * 3 + [delivered]
+    queue = start(
+        lambda claimed: outcomes[min(len(claimed.attempts) * 3, 3)](claimed),
+        store=MemoryStore(capacity=3),
+    )
+    queue.put([make_delivery() for _ in range(3)])
+    assert until(lambda: queue.counts()[DeliveryStatus.FAILED] == 3)
+    queue.store.capacity = 1
+    with pytest.raises(QueueFullError):
+        queue.retry(DeliveryFilter(status="failed"))
+    assert until(lambda: queue.counts()[DeliveryStatus.DELIVERED] >= 1)
 
 
 def test_put_waits_for_room_and_gives_up(start):

@@ -49,10 +49,13 @@ class InMemoryQueue(StoredQueue):
             QueueError: no emitter is attached.
         """
         self._performer()
-        now, claimed = self.clock(), []
-        while (delivery := self.store.claim(now)) is not None:
-            claimed.append(delivery)
-        return [self._perform(delivery) for delivery in claimed]
+        now, performed = self.clock(), []
+        pending = self.store.find(DeliveryFilter(status=DeliveryStatus.PENDING))
+        for _ in [delivery for delivery in pending if delivery.due_at <= now]:
+            claimed = self.store.claim(now)
+            if claimed is not None:
+                performed.append(self._perform(claimed))
+        return performed
 
     def close(self, timeout: float = 10.0) -> int:
         """Take no more; return how many deliveries are left undone."""

@@ -100,7 +100,10 @@ class StoredQueue(InspectableQueue):
     def _attempted(self, claimed: Delivery) -> Delivery:
         try:
             return self._performer()(claimed)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            self.store.save(_broken(claimed, self.clock(), "interrupted"))
+            raise
+        except BaseException as error:
             kind = type(error).__name__
             logger.error("delivery %s: its attempt raised %s", claimed.id, kind)
             return _broken(claimed, self.clock(), f"the attempt raised {kind}")

@@ -56,7 +56,7 @@ class ThreadPoolQueue(StoredQueue):
             raise ConfigurationError(f"store: expected a Store, found {type(store).__name__}")
         if not isinstance(workers, int) or workers < 1:
             raise ConfigurationError(f"workers is {workers}; write a number of threads, at least 1")
-        super().__init__(store or MemoryStore(), clock=clock)
+        super().__init__(MemoryStore() if store is None else store, clock=clock)
         self.workers = workers
         self.put_timeout = put_timeout
         self._forked()
@@ -101,11 +101,12 @@ class ThreadPoolQueue(StoredQueue):
         """Make deliveries due now, with the schedule starting again."""
         if self._closing:
             raise QueueClosedError("the queue is closed")
-        retried = super().retry(which)
-        with self._work:
-            self._start_threads(len(retried))
-        self._signal(len(retried))
-        return retried
+        try:
+            return super().retry(which)
+        finally:
+            with self._work:
+                self._start_threads(self.workers)
+            self._signal(self.workers)
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> int:
         """Take no more, finish what is due, stop the threads.
@@ -181,6 +182,7 @@ class ThreadPoolQueue(StoredQueue):
             signals = self._signals
             claimed, wait = self._claim()
             if claimed is not None:
+                self._pass_on(wait)
                 self._perform(claimed)
                 self._free()
             elif self._drained():
@@ -197,12 +199,22 @@ class ThreadPoolQueue(StoredQueue):
         try:
             now = self.clock()
             claimed = self.store.claim(now)
-            due = None if claimed is not None else self.store.next_due()
+            due = self.store.next_due()
         except Exception as error:
             logger.error("the store fails (%s), trying again", type(error).__name__)
             return None, STORE_PAUSE
         wait = LONGEST_WAIT if due is None else (due - now).total_seconds()
         return claimed, max(0.0, min(wait, LONGEST_WAIT))
+
+    def _pass_on(self, wait: float) -> None:
+        """Have another worker take what is due as well: one that rests, or a new one."""
+        if wait > 0:
+            return
+        with self._work:
+            self._signals += 1
+            self._work.notify()
+            if not self._idle and len(self._threads) < self.workers and not self._stopping:
+                self._start_thread()
 
     def _rest(self, signals: int, wait: float) -> None:
         with self._work:
