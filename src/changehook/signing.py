@@ -120,7 +120,7 @@ def sign(
         body: the exact bytes that are sent.
         delivery_id: without a dot, because dots separate the parts of what is signed.
         timestamp: Unix time of this attempt, in whole seconds.
-        secrets: ``Secret``s or their texts, newest first.
+        secrets: each a ``Secret`` or its text, newest first.
         schemes: out of ``SCHEMES``; None for the one that the newest secret asks for.
 
     Raises:
