@@ -5,7 +5,12 @@ More and other examples: ``pytest --hypothesis-profile=thorough``.
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import HealthCheck, settings
+
+# A shell that starts the tests in its background has them, and all they start, ignore CONTROL-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "repeatable",
