@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTEST = [sys.executable, "-m", "pytest", "-o"]
 
 OUTSIDE = """
 import contextlib, pytest, socket
@@ -69,7 +70,7 @@ def run(folder: Path, name: str, text: str, require: str = "") -> str:
     shutil.copy(ROOT / "conftest.py", folder)
     (folder / name).write_text(text, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", name],
+        [*PYTEST, f"pythonpath={ROOT / 'tests'}", "-p", "no:cacheprovider", "-rA", name],
         cwd=folder,
         env={**os.environ, "CHANGEHOOK_REQUIRE": require},
         capture_output=True,
