@@ -1,4 +1,4 @@
-"""For every test and every example in the documentation: stay on loopback, skip nothing required."""
+"""For every test and every example in the documents: stay on loopback, skip nothing required."""
 
 from __future__ import annotations
 

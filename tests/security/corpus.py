@@ -1,4 +1,4 @@
-"""The shared attack corpus, where it stands beside the checkout; each kind has its own cases too."""
+"""The shared attack corpus, where it stands beside the checkout; each kind has own cases too."""
 
 from __future__ import annotations
 
