@@ -1,4 +1,4 @@
-"""Everything that is checked: ``nox -s tests``, and lint, types, lowest, bench, docs, build."""
+"""Everything that is checked: ``nox -s tests``; lint, types, lowest, fuzz, bench, docs, build."""
 
 from __future__ import annotations
 
@@ -62,6 +62,13 @@ def lowest(session: nox.Session) -> None:
     """The tests with the oldest versions that pyproject.toml allows."""
     session.install("--resolution=lowest-direct", "-e", ".", *group("test"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")  # each atheris has wheels for some Pythons only; 3.0 for this one
+def fuzz(session: nox.Session) -> None:
+    """Every parser fuzzed for 20 s, or CHANGEHOOK_FUZZ_SECONDS; ``-- conditions`` only that one."""
+    session.install(".", *group("fuzz"))
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
 
 
 @nox.session

@@ -164,7 +164,13 @@ def well(peer: Peer) -> None:
         peer.send(answer())
 
 
-def says(data: bytes, *, then: Behaviour = Peer.silence) -> Behaviour:
+def echo(peer: Peer) -> None:
+    """Answer every request with 200 and its own body, and keep the connection."""
+    while request := peer.read_request():
+        peer.send(answer("200 OK", request.partition(b"\r\n\r\n")[2]))
+
+
+def says(data: bytes, *, then: Behaviour = echo) -> Behaviour:
     """Return a behaviour that reads one request, sends these bytes and goes on with ``then``."""
 
     def behave(peer: Peer) -> None:
@@ -217,15 +223,18 @@ def _early_413(peer: Peer) -> None:
         pass
 
 
-def _many(line: bytes, times: int) -> bytes:
+def many(line: bytes, times: int) -> bytes:
+    """Return an answer with a header line, many times."""
     return b"HTTP/1.1 200 OK\r\n" + line * times + b"Content-Length: 2\r\n\r\nok"
 
 
-def _drips(data: bytes) -> Behaviour:
+def drips(data: bytes) -> Behaviour:
+    """Return a behaviour that sends these bytes again and again, slowly."""
     return lambda peer: peer.drip(itertools.cycle(data))
 
 
-def _endless(data: bytes) -> Behaviour:
+def endless(data: bytes) -> Behaviour:
+    """Return a behaviour that sends these bytes again and again."""
     return lambda peer: peer.endless(data)
 
 
@@ -235,29 +244,29 @@ CODINGS = ", ".join(["gzip"] * 100)
 
 # Those of the attack corpus keep their names there.
 BEHAVIOURS: dict[str, Behaviour] = {
-    "normal": well,
-    "infinite_body_no_length": says(OK + b"\r\n", then=_endless(MEBIBYTE)),
-    "infinite_body_chunked": says(CHUNKED, then=_endless(b"100000\r\n" + MEBIBYTE + b"\r\n")),
+    "normal": says(answer()),
+    "infinite_body_no_length": says(OK + b"\r\n", then=endless(MEBIBYTE)),
+    "infinite_body_chunked": says(CHUNKED, then=endless(b"100000\r\n" + MEBIBYTE + b"\r\n")),
     "huge_content_length": says(
-        OK + b"Content-Length: 1000000000000\r\n\r\n", then=_endless(MEBIBYTE)
+        OK + b"Content-Length: 1000000000000\r\n\r\n", then=endless(MEBIBYTE)
     ),
-    "drip_body": says(OK + b"Content-Length: 500\r\n\r\nfirst", then=_drips(b"x")),
-    "drip_headers": says(OK + b"X-Long: ", then=_drips(b"x")),
+    "drip_body": says(OK + b"Content-Length: 500\r\n\r\nfirst", then=drips(b"x")),
+    "drip_headers": says(OK + b"X-Long: ", then=drips(b"x")),
     "half_headers_then_silent": says(OK + b"X-Ha"),
     "content_encoding_100": says(answer("200 OK", b"ok", f"Content-Encoding: {CODINGS}")),
     "bad_gzip": says(answer("200 OK", b"not gzip", "Content-Encoding: gzip")),
     "unknown_encoding": says(answer("200 OK", b"ok", "Content-Encoding: nonesuch")),
-    "giant_header_line": says(_many(b"X-Giant: " + b"x" * 3 * 1024 * 1024 + b"\r\n", 1)),
-    "headers_99x60k": says(_many(b"X-Big: " + b"x" * 60_000 + b"\r\n", 99)),
+    "giant_header_line": says(many(b"X-Giant: " + b"x" * 3 * 1024 * 1024 + b"\r\n", 1)),
+    "headers_99x60k": says(many(b"X-Big: " + b"x" * 60_000 + b"\r\n", 99)),
     "one_103": says(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + answer()),
     "switching_101": says(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", then=_endless(b"x" * 1000)
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", then=endless(b"x" * 1000)
     ),
     "close_mid_headers": says(OK + b"Content-Le", then=hangs_up),
     "chunk_garbage": says(CHUNKED + b"ZZ\r\nok\r\n0\r\n\r\n"),
-    "chunk_ext_infinite": says(CHUNKED + b"2;", then=_endless(b"x" * 1000)),
+    "chunk_ext_infinite": says(CHUNKED + b"2;", then=endless(b"x" * 1000)),
     "chunk_size_underscore": says(CHUNKED + b"0_2\r\nok\r\n0\r\n\r\n"),
-    "trailers_infinite": says(CHUNKED + b"2\r\nok\r\n0\r\n", then=_endless(b"X-T: 1\r\n" * 100)),
+    "trailers_infinite": says(CHUNKED + b"2\r\nok\r\n0\r\n", then=endless(b"X-T: 1\r\n" * 100)),
     "cl_negative": says(OK + b"Content-Length: -1\r\n\r\nok", then=hangs_up),
     "garbage_status": says(b"\x16\x03\x01\x02garbage\r\n\r\n"),
     "status_999": says(answer("999 What")),
@@ -266,7 +275,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "header_non_ascii": says(answer("200 OK", b"ok", "X-\u00e9: <script>\u00ff")),
     "redirect_self": says(answer("302 Found", b"", "Location: /again")),
     "redirect_infinite_body": says(
-        answer("302 Found", b"", "Location: /again", length=False), then=_endless(MEBIBYTE)
+        answer("302 Found", b"", "Location: /again", length=False), then=endless(MEBIBYTE)
     ),
     "retry_after_4": says(answer("503 Busy", b"", "Retry-After: 4")),
     "body_on_204": says(answer("204 No Content", b"surprise")),
@@ -277,15 +286,15 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "closes_without_answer": says(b"", then=hangs_up),
     "resets_without_answer": says(b"", then=Peer.reset),
     "closes_after_status_line": says(OK, then=hangs_up),
-    "drip_status": says(b"", then=_drips(b"HTTP/1.1 200 OK")),
-    "continue_flood": says(b"", then=_endless(b"HTTP/1.1 100 Continue\r\n\r\n")),
-    "continue_drip": says(b"", then=_drips(b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "drip_status": says(b"", then=drips(b"HTTP/1.1 200 OK")),
+    "continue_flood": says(b"", then=endless(b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "continue_drip": says(b"", then=drips(b"HTTP/1.1 100 Continue\r\n\r\n")),
     "continue_once": says(b"HTTP/1.1 100 Continue\r\n\r\n" + answer()),
     "http_2_0": says(b"HTTP/2.0 200 OK\r\n\r\n"),
-    "too_many_headers": says(_many(b"X: 1\r\n", 200)),
-    "drip_chunk_size": says(CHUNKED + b"5\r\nfirst\r\n", then=_drips(b"0")),
-    "drip_chunks": says(CHUNKED, then=_drips(b"1\r\nx\r\n")),
-    "chunk_negative": says(CHUNKED + b"-5\r\nhello\r\n", then=_endless(b"x" * 1000)),
+    "too_many_headers": says(many(b"X: 1\r\n", 200)),
+    "drip_chunk_size": says(CHUNKED + b"5\r\nfirst\r\n", then=drips(b"0")),
+    "drip_chunks": says(CHUNKED, then=drips(b"1\r\nx\r\n")),
+    "chunk_negative": says(CHUNKED + b"-5\r\nhello\r\n", then=endless(b"x" * 1000)),
     "chunk_huge": says(CHUNKED + b"f" * 100 + b"\r\nhello", then=hangs_up),
     "cut_body": says(OK + b"Content-Length: 500\r\n\r\nfirst", then=hangs_up),
     "cut_chunk": says(CHUNKED + b"50\r\nfirst", then=hangs_up),
@@ -294,3 +303,47 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "gone_410": says(answer("410 Gone", b"")),
     "folded_header": says(OK + b"X-Folded: one\r\n  two\r\nContent-Length: 2\r\n\r\nok"),
 }
+
+SURPLUS = answer("200 OK", b"smuggled")
+
+
+def chunked(data: bytes) -> bytes:
+    """Return data as one chunk, and the end."""
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+
+
+def at_boundary(surplus: bytes) -> bytes:
+    """Return an answer of just the size that is read at once, and what comes after it."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: "
+    end = b"\r\n\r\nok"
+    return head + b"x" * (8192 - len(head) - len(end)) + end + surplus
+
+
+# Answers to a request, from its body; none may reach another request.
+STEPS: dict[str, Callable[[bytes], bytes]] = {
+    "well": lambda own: answer("200 OK", own),
+    "chunked": lambda own: CHUNKED + chunked(own),
+    "continue": lambda own: b"HTTP/1.1 100 Continue\r\n\r\n" + answer("200 OK", own),
+    "hints": lambda own: b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer("200 OK", own),
+    "surplus": lambda own: answer("200 OK", own) + SURPLUS,
+    "surplus_half": lambda own: answer("200 OK", own) + SURPLUS[:12],
+    "surplus_chunked": lambda own: CHUNKED + chunked(own) + SURPLUS,
+    "surplus_at_boundary": lambda own: at_boundary(SURPLUS),
+    "short": lambda own: answer("200 OK", own)[:-1],
+    "no_content": lambda own: answer("204 No Content", SURPLUS),
+    "not_modified": lambda own: answer("304 Not Modified", SURPLUS),
+    "unclear": lambda own: answer("200 OK", b"ok", "Transfer-Encoding: chunked") + SURPLUS,
+    "lengths": lambda own: answer("200 OK", own, "Content-Length: 0") + SURPLUS,
+    "failure": lambda own: answer("500 Oops", own) + SURPLUS,
+    "garbage": lambda own: b"garbage\r\n" + SURPLUS,
+}
+
+
+def steps(peer: Peer) -> None:
+    """Answer each request in the way that its body begins with; hang up where that is short."""
+    while request := peer.read_request():
+        own = request.partition(b"\r\n\r\n")[2]
+        name = own.decode().partition(" ")[0]
+        peer.send(STEPS[name](own))
+        if name == "short":
+            return

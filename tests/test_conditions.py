@@ -16,7 +16,6 @@ import uuid
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -28,7 +27,6 @@ from changehook.conditions import Conditions, Explanation
 from changehook.errors import ConfigurationError
 from changehook.models import Change
 
-CORPUS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "attacks"
 IS_ACTIVE = {"attr": "status.value", "value": "active"}
 NAN = math.nan
 
@@ -207,7 +205,7 @@ def test_a_document_that_shares_or_holds_itself_is_refused_at_once() -> None:
     [
         ('{"attr":"status","attr":"n","value":5}', 'the key "attr" stands twice'),
         ('{"attr":"n","value":NaN}', "NaN is not JSON"),
-        (b'{"attr":"\xff"}', "codec can't decode"),
+        (b'{"attr":"\xff"}', "byte 9 is not UTF-8"),
         ('{"attr":"n","value":1} x', "Extra data"),
         ('{"and":' + "[" * 100_000, "nested too deeply"),
         (f'{{"attr":"n","value":{"9" * 5000}}}', "not a JSON document"),
@@ -594,48 +592,6 @@ def test_long_values_are_cut_in_the_printed_tree() -> None:
     explanation = explained({"attr": "a", "value": "x" * 1000}, {"a": "y" * 10_000})
     assert len(str(explanation)) < 500
     assert "…" in str(explanation)
-
-
-# The corpus of hostile documents
-
-# What semantics.md decides otherwise.
-EMPTY_SEGMENTS = {"attr_dot", "attr_dots", "attr_leading_dot"}
-DEFINED = {*EMPTY_SEGMENTS, "attr_newline", "bool_is_int", "regex_long_subject"}
-
-
-def corpus() -> list[Any]:
-    """Return the shared corpus, or one parameter that skips."""
-    if not CORPUS.is_dir():
-        return [pytest.param(None, marks=pytest.mark.skip(reason="the shared corpus is absent"))]
-    names: dict[str, Any] = {"__file__": str(CORPUS / "load.py"), "__name__": "load"}
-    exec((CORPUS / "load.py").read_text(encoding="utf-8"), names)
-    rows = names["load"]("conditions.json")["documents"]
-    return [pytest.param(row, id=row["name"]) for row in rows]
-
-
-def made(row: dict[str, Any]) -> Conditions:
-    document = row["make"]()
-    if isinstance(document, dict) and "$raw_digits" in document:
-        return Conditions.from_json(f'{{"attr":"n","value":{"9" * document["$raw_digits"]}}}')
-    if isinstance(document, str) and document.startswith("RAWB:"):
-        return Conditions.from_json(document[5:].encode("latin-1"))
-    if isinstance(document, str) and document.startswith("RAW:"):
-        return Conditions.from_json(document[4:])
-    return Conditions(document)
-
-
-@pytest.mark.parametrize("row", corpus())
-def test_the_corpus(row: dict[str, Any]) -> None:
-    """A hostile document is refused when written, or never matches by accident or raises."""
-    expected = row["expect"]
-    if "refuse" in expected and row["name"] not in DEFINED:
-        with pytest.raises(ConfigurationError):
-            made(row)
-        return
-    conditions, subject = made(row), change(row["make_data"]())
-    matched = conditions.matches(subject)
-    assert matched is conditions.explain(subject).matched
-    assert matched is (row["name"] in {"bool_is_int", "contains_on_dict"})
 
 
 # Properties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import os
 import queue
@@ -17,10 +18,33 @@ from typing import Any
 
 import attrs
 import pytest
+from jinja2.runtime import LoopContext
 
 import changehook
 import changehook.testing
-from changehook import cli, conditions, errors, regexscreen, retries, templates
+from changehook import (
+    Emitter,
+    InMemoryQueue,
+    answers,
+    budget,
+    cli,
+    compiler,
+    conditions,
+    errors,
+    filters,
+    lookups,
+    network,
+    payload,
+    regexscreen,
+    retries,
+    sandbox,
+    signing,
+    sockets,
+    sources,
+    templates,
+    verify,
+    webhooks,
+)
 from changehook.conditions import Conditions
 from changehook.encoding import decode_strict
 from changehook.errors import AttemptError, BlockedError, ChangehookError
@@ -179,6 +203,93 @@ def test_the_list_of_filters_is_complete() -> None:
     section = re.search(r"^## Filters\n(.*?)^## ", page("templates"), re.MULTILINE | re.DOTALL)
     assert section
     assert set(re.findall(r"`([a-z_]+)`", section[1])) == set(templates.FILTERS)
+
+
+def test_the_reference_lists_every_test_and_method_of_templates() -> None:
+    """The allow-lists of the sandbox are those of the reference."""
+    text = page("templates")
+    tests = text.partition("## Tests")[2].partition("## ")[0]
+    assert set(re.findall(r"`([a-z!=<>]+)`", tests)) == set(filters.TESTS)
+    methods = text.partition("## Functions and methods")[2].partition("All of Jinja2's")[0]
+    listed = [
+        set(re.findall(r"`([a-z0]+)`", row.split("|")[2]))
+        for row in methods.splitlines()
+        if row.startswith("| ") and not row.startswith("| of |")
+    ]
+    kinds = (str, dict, list, tuple, LoopContext)
+    assert listed == [sandbox.open_names(kind) for kind in kinds]
+
+
+def test_the_security_policy_states_every_limit() -> None:
+    """The numbers in the table of SECURITY.md are those of the code, in their order."""
+    table = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## Limits")[2]
+    cells = re.findall(r"^\|[^|]+\| ([0-9,]+)[^|]*\|", table, re.MULTILINE)
+    assert [int(cell.replace(",", "")) for cell in cells] == [
+        parameter(Emitter, "timeout"),
+        webhooks.LONGEST_TIMEOUT,
+        sockets.CONNECT_SECONDS,
+        sockets.MAX_ADDRESSES,
+        lookups.MAX_LOOKUPS,
+        0,
+        sockets.HEAD_LIMIT,
+        sockets.BODY_LIMIT,
+        answers.KEPT_BODY,
+        answers.KEPT_HEADERS,
+        answers.MAX_HEADERS,
+        payload.LONGEST_PAYLOAD,
+        payload.LONGEST_BODY,
+        network.LONGEST_URL,
+        templates.MOST_HEADERS,
+        templates.LONGEST_HEADER,
+        templates.LONGEST_HEADERS,
+        templates.LONGEST_SOURCE,
+        compiler.MOST_NODES,
+        budget.FUEL,
+        budget.FUEL // 10,
+        budget.FUEL // templates.MOST_HEADERS,
+        budget.LONGEST_TEXT,
+        budget.MOST_PARTS,
+        budget.DEEPEST,
+        budget.MOST_BITS,
+        budget.LARGEST_ARGUMENT,
+        budget.DEEPEST_CALLS,
+        conditions.CONDITIONS,
+        conditions.DEPTH,
+        conditions.LONGEST_LIST,
+        conditions.VALUE_BYTES,
+        regexscreen.LONGEST_SUBJECT,
+        sources.LARGEST_FILE,
+        sources.MOST_WEBHOOKS,
+        parameter(InMemoryQueue, "capacity"),
+        signing.MOST_SIGNATURES,
+        parameter(verify, "tolerance"),
+    ]
+
+
+def parameter(function: Any, name: str) -> Any:
+    """Return the default of a parameter."""
+    return inspect.signature(function).parameters[name].default
+
+
+def test_the_reference_states_every_limit_of_templates() -> None:
+    """The table of limits holds what the code holds."""
+    table = page("templates").partition("## Budget")[2].partition("A part of")[0]
+    stated = [int(each.replace(",", "")) for each in re.findall(r"\| ([0-9,]+) \|", table)]
+    assert stated == [
+        budget.FUEL,
+        budget.FUEL // 10,
+        budget.FUEL // templates.MOST_HEADERS,
+        budget.LONGEST_TEXT,
+        budget.LONGEST_TEXT,
+        budget.MOST_PARTS,
+        budget.MOST_PARTS,
+        budget.DEEPEST,
+        budget.MOST_BITS,
+        budget.LARGEST_ARGUMENT,
+        budget.DEEPEST_CALLS,
+        templates.LONGEST_SOURCE,
+        compiler.MOST_NODES,
+    ]
 
 
 def test_every_command_and_option_is_documented(capsys: pytest.CaptureFixture[str]) -> None:

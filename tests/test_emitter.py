@@ -30,6 +30,7 @@ from changehook import (
 )
 from changehook.errors import ConnectError, RenderError, SetupError
 from changehook.exchange import Response
+from changehook.network import NetworkPolicy
 from changehook.testing import FakeClock, RecordingTransport
 
 SEVEN = ["event", "timestamp", "model", "username", "request_id", "data", "snapshots"]
@@ -413,6 +414,14 @@ def test_a_bad_definition_fails_alone(changes, error_class):
     assert good.status == "delivered"
 
 
+@pytest.mark.parametrize("name", ["network", "proxy", "resolver"])
+def test_settings_of_another_transport_are_refused(name):
+    """A policy that the host's own transport would never ask is not accepted in silence."""
+    values = {"network": NetworkPolicy(), "proxy": "http://127.0.0.1:1", "resolver": print}
+    with pytest.raises(ConfigurationError, match=f"give it {name} itself"):
+        build(hook(), **{name: values[name]})
+
+
 def test_an_unexpected_error_is_recorded_and_retried(caplog):
     """A transport of the host's own with a bug: its text, which may hold a secret, is not shown."""
 
@@ -489,6 +498,9 @@ def test_arguments_are_checked():
         with pytest.raises(ConfigurationError, match=r"timeout is .*; write seconds"):
             build(timeout=timeout)
     build(hook(), timeout=datetime.timedelta(seconds=2))
+    for timeout in (True, "5", None):
+        with pytest.raises(ConfigurationError, match="timeout: expected seconds or a timedelta"):
+            build(timeout=timeout)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changehook.encoding import decode, decode_strict, encode, fields_of, isoformat, to_plain
+from changehook.encoding import (
+    decode,
+    decode_strict,
+    encode,
+    fields_of,
+    isoformat,
+    own,
+    to_plain,
+)
 from changehook.errors import EncodingError
 
 UTC = datetime.UTC
@@ -138,6 +146,9 @@ def raising():
         (deep(), "data: nested too deeply"),
         (deep_and_bad(), "data: nested too deeply"),
         ({"x": raising()}, "data.x: RuntimeError"),
+        ({"x": decimal.Decimal("NaN")}, "data.x: NaN and the infinities have no JSON form"),
+        ({"x": [decimal.Decimal("-Infinity")]}, "data.x.0: NaN and the infinities"),
+        ({"x": Site.__new__(Site)}, "data.x: 'Site' object has no attribute 'name'"),
         (Owner("o", [Image()]), f"data.sites.0: cannot encode {__name__}.Image"),
     ],
 )
@@ -169,6 +180,37 @@ def test_decoding_refuses_what_is_not_json():
     with pytest.raises(ValueError, match='"a" stands twice'):
         decode_strict('{"b":{"a":1,"a":2}}')
     assert decode_strict('{"a":{"b":1}}') == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a":1}'.encode("utf-16"), "begins with a byte order mark"),
+        (b'"\xff"', "byte 1 is not UTF-8; save it as UTF-8"),
+        ("9" * 1001, "an integer of more than 1000 digits"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a\n":1,"a\n":2}'.replace("\n", "\\n"), r"the key \"a\\n\" stands twice"),
+    ],
+)
+def test_what_a_person_wrote_is_read_strictly(text, message):
+    """The error says what to do."""
+    with pytest.raises(ValueError, match=message):
+        decode_strict(text)
+    assert decode_strict(b"[1]") == [1]
+
+
+def test_a_copy_holds_plain_types_only():
+    """Down to a depth; methods of subclasses are not asked."""
+
+    class Text(str):
+        def __str__(self):
+            return "other"
+
+    value = {Text("a"): [Text("b"), {"c": Text("d")}], "e": 5}
+    copy = own(value, 3)
+    assert copy == {"a": ["b", {"c": "d"}], "e": 5}
+    assert {type(next(iter(copy))), type(copy["a"][0]), type(copy["a"][1]["c"])} == {str}
+    assert own(value, 0) is value
 
 
 def test_a_moment_is_given_in_utc():
@@ -206,3 +248,10 @@ def test_any_value_is_encoded_or_refused(value):
     except EncodingError:
         return
     decode(text.encode())
+
+
+@pytest.mark.parametrize("text", ["1e999", "[-1e999]", "NaN", "-Infinity", "[" * 100_000])
+def test_what_json_cannot_hold_or_python_cannot_read_is_refused(text: str) -> None:
+    """A number too large for a float, those that are none, and too many brackets."""
+    with pytest.raises(ValueError, match="too large|is not JSON|nested too deeply"):
+        decode(text)

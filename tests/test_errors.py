@@ -1,6 +1,7 @@
 """The error tree."""
 
 import inspect
+import json
 import pickle
 
 import pytest
@@ -37,3 +38,41 @@ def test_a_configuration_error_lists_its_faults():
     assert [str(item) for item in error.faults] == ["/op: unknown operator", "/: something else"]
     assert fault.under("/and/1").pointer == "/and/1/op"
     assert pickle.loads(pickle.dumps(error)).faults == error.faults
+
+
+def test_what_leaves_a_function_carries_no_variables():
+    """Frames within are empty, and what ``from None`` set aside is gone; the traceback stays."""
+
+    @errors.hides_locals
+    def read(text, *, secret):
+        """Read."""
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise errors.ConfigurationError(f"not JSON, {secret == text}: {error.pos}") from None
+
+    assert (read("{}", secret=""), read.__name__, read.__doc__) == ({}, "read", "Read.")
+    with pytest.raises(errors.ConfigurationError, match="not JSON, True: 0") as caught:
+        read("hunter2", secret="hunter2")
+    assert caught.value.__context__ is None
+    frames = caught.traceback[1:]
+    assert [frame.name for frame in frames] == ["call", "read"]
+    assert "hunter2" not in repr([frame.frame.f_locals for frame in frames])
+
+
+def test_what_the_host_is_handling_stays_the_context():
+    """Only an error that was set aside is dropped."""
+
+    @errors.hides_locals
+    def fail():
+        raise errors.ConfigurationError("what")
+
+    def handle():
+        try:
+            raise KeyError("host")
+        except KeyError:
+            fail()
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        handle()
+    assert isinstance(caught.value.__context__, KeyError)

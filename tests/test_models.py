@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changehook.errors import ConfigurationError, DeliveryStateError
+from changehook.conditions import Conditions
+from changehook.errors import ConfigurationError, DeliveryStateError, EncodingError
 from changehook.models import (
     Attempt,
     Change,
@@ -19,9 +20,17 @@ from changehook.models import (
     new_delivery_id,
     utcnow,
 )
+from changehook.payload import freeze
 
 NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
+
+
+class Nowhere(datetime.tzinfo):
+    """A time zone that does not know its offset."""
+
+    def utcoffset(self, moment):
+        """Give none."""
 
 
 def make(**changes):
@@ -68,6 +77,14 @@ def test_a_change_takes_objects_only(data):
         assert Change(event="created", model="site", data=data, postchange=data).data is data
 
 
+def test_an_instance_with_an_unset_field_is_still_an_object():
+    """What is missing is found when it is read."""
+    change = Change(event="created", model="site", data=Site.__new__(Site))
+    assert Conditions({"attr": "name", "value": "x"}).matches(change) is False
+    with pytest.raises(EncodingError, match="data: 'Site' object has no attribute 'name'"):
+        freeze(change)
+
+
 def test_every_fault_of_a_change_is_named_at_once():
     """One error tells all."""
     with pytest.raises(ConfigurationError) as caught:
@@ -93,6 +110,8 @@ def test_a_change_converts_what_hosts_have():
     )
     assert change.request_id == "00000000-0000-0000-0000-000000000001"
     assert change.timestamp == NOW
+    other = Change(event="e", model="m", data={}, timestamp="2026-01-01T14:00:00+02:00")
+    assert other.timestamp == NOW
 
 
 @pytest.mark.parametrize(
@@ -101,6 +120,11 @@ def test_a_change_converts_what_hosts_have():
         (datetime.datetime(2026, 1, 1), "has no time zone"),
         ("yesterday", "not an ISO 8601 moment"),
         (5, "expected a datetime, found int"),
+        (
+            datetime.datetime.min.replace(tzinfo=datetime.timezone(HOUR)),
+            "outside the years 1 to 9999 in UTC",
+        ),
+        (datetime.datetime(2026, 1, 1, tzinfo=Nowhere()), "has no time zone"),
     ],
 )
 def test_a_timestamp_must_be_a_moment(timestamp, message):

@@ -331,6 +331,29 @@ class TestVerifying:
         assert lines[3].startswith("Signature: INVALID: not signed: there is no header")
         assert receiver.requests[0].verdict == "valid"
 
+    def test_a_signature_that_is_sent_twice(self, serve: Callable[..., Receiver]) -> None:
+        """A right signature beside a wrong one does not count, in whichever order."""
+        receiver = serve(Behaviour(verify=("first",)))
+        [(name, right)] = sign(b"", delivery_id="x", timestamp=0, secrets="first").items()
+        for values in ((right, "00"), ("00", right), (right,)):
+            connection = http.client.HTTPConnection(receiver.url.removeprefix("http://"))
+            connection.putrequest("POST", "/")
+            for value in values:
+                connection.putheader(name, value)
+            connection.putheader("Content-Length", "0")
+            connection.endheaders()
+            connection.getresponse().read()
+            connection.close()
+        verdicts = [str(request.verdict)[:7] for request in receiver.requests]
+        assert verdicts == ["INVALID", "INVALID", "valid"]
+
+    def test_its_repr_hides_what_may_be_secret(self) -> None:
+        """A failing test, or a crash report, does not show path, query and header values."""
+        headers = (("Authorization", "hunter2"), ("Content-Type", "text/plain"))
+        shown = repr(request(path="/hunter2", request_line="GET /hunter2", headers=headers))
+        assert "hunter2" not in shown
+        assert "text/plain" in shown
+
     def test_without_a_secret(self, serve: Callable[..., Receiver], output: list[str]) -> None:
         """Nothing is said about signatures unless asked for."""
         receiver = serve()

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import json
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from security import corpus
 
 from changehook.escaping import RefusedError, Text
 from changehook.sandbox import Program
 from changehook.templates import BodyTemplate
 
-CORPUS = Path(__file__).resolve().parents[1].parent / "shared/data/attacks"
 SITE: dict[str, Any] = {
     "name": "Site 1",
     "tags": [{"name": "b", "slug": "x"}, {"name": "a", "slug": "x"}],
@@ -225,7 +222,7 @@ def test_captured_text_joins_text_only() -> None:
         ("{{ 1 // 0 }}", "the template divides by zero"),
         ("{{ range(10 ** 6) }}", "the template makes a number or a range that is too large"),
         ("{{ data.name + 1 }}", "a value has the wrong type for what the template does with it"),
-        ("{{ data.name() }}", "a value has the wrong type for what the template does with it"),
+        ("{{ data.name() }}", "only macros, functions and methods can be called"),
         ("{{ 'x' | round }}", "a value has the wrong type for what the template does with it"),
         (
             "{{ ['x'] | batch(0) | list }}{{ 'x'.index('y') }}",
@@ -242,21 +239,17 @@ def test_captured_text_joins_text_only() -> None:
         ("{{ '\\ud800' | urlencode }}", "a value holds a lone surrogate, which is not text"),
         (
             "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-            "the template or its data is nested too deeply",
+            "calls itself more than 50 deep",
         ),
         ("{{ (1e308 * 10) | tojson }}", "a value has no JSON form, such as NaN"),
         (
-            "{{ data.tags | map('upper') }}",
-            'a function, macro or sequence has no text; call it, or write "| list"',
-        ),
-        (
             "{{ data.name.upper }}",
-            'a function, macro or sequence has no text; call it, or write "| list"',
+            "a function, macro or loop has no text; call it, or name a value",
         ),
-        ("{{ [range] }}", 'a function, macro or sequence has no text; call it, or write "| list"'),
+        ("{{ [range] }}", "a function, macro or loop has no text; call it, or name a value"),
         (
             "{{ range | tojson }}",
-            'a function, macro or sequence has no text; call it, or write "| list"',
+            "a function, macro or loop has no text; call it, or name a value",
         ),
     ],
 )
@@ -270,7 +263,7 @@ def test_what_goes_wrong_is_told(source: str, message: str) -> None:
 
 def test_a_context_that_cannot_be_used_is_told() -> None:
     """What fails before the first line is an error without a line."""
-    wrong: Any = {1: "x"}
+    wrong: Any = 5
     with pytest.raises(RefusedError) as caught:
         Program("{{ x }}", Text).render(wrong)
     assert str(caught.value) == "a value has the wrong type for what the template does with it"
@@ -293,8 +286,10 @@ def test_a_context_that_cannot_be_used_is_told() -> None:
         ("a\n{{ data name }}", 2, "expected token 'end of print statement', got 'name'"),
         ("{% do x %}", 1, "Encountered unknown tag 'do'"),
         ("{{ " + "(" * 5000, 0, "is nested too deeply, or holds too long a number"),
-        ("{% for x in y %}" * 25 + "{% endfor %}" * 25, 0, "is nested too deeply, or holds"),
-        ("{% if x %}" * 120 + "{% endif %}" * 120, 0, "is nested too deeply, or holds"),
+        ("{% for x in y %}" * 17 + "{% endfor %}" * 17, 1, "nests loops, macros and blocks"),
+        ("{% if x %}" * 120 + "{% endif %}" * 120, 1, "is nested more than 100 deep"),
+        ("\n{{ x }}" * 2600, 1, "has more than 5000 expressions"),
+        ("{{ 1e999 }}", 1, "holds too large a number"),
         ("{{ " + "9" * 5000 + " }}", 0, "is nested too deeply, or holds"),
     ],
 )
@@ -363,41 +358,18 @@ def test_nothing_is_evaluated_while_compiling() -> None:
     assert render("{% if false %}{{ 1 // 0 }}{% endif %}") == ""
 
 
-def load_corpus() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("attacks", CORPUS / "load.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def escapes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The attacks that try to reach or to change what they should not."""
-    if not CORPUS.exists():
-        pytest.skip("the attack corpus is not beside the repository")
-    monkeypatch.syspath_prepend(CORPUS)
-    found: list[dict[str, Any]] = load_corpus().load("templates.json")["templates"]
-    return [attack for attack in found if attack["kind"] == "escape"]
-
-
-def test_no_attack_of_the_corpus_escapes(escapes: list[dict[str, Any]]) -> None:
-    """An attack ends in an error, unless it does what any template may, and changes nothing.
-
-    The few that insert hostile data are in the tests of the three kinds of templates.
-    """
-    assert escapes
-    for attack in escapes:
-        context = attack["make_context"]()
-        before = repr(context)
-        if attack["expect"].startswith("must reveal nothing"):
-            with pytest.raises(RefusedError) as caught:
-                Program(attack["template"], Text).render(context)
-            assert "hunter2" not in str(caught.value)
-        else:
+@pytest.mark.parametrize("attack", corpus.rows("templates.json", "templates", kind="escape"))
+def test_no_attack_of_the_corpus_escapes(attack: dict[str, Any]) -> None:
+    """Even with objects of the host in the context, as no change has them, nothing is reached."""
+    context = attack["make_context"]()
+    before = repr(context)
+    if attack["expect"].startswith("must reveal nothing"):
+        with pytest.raises(RefusedError) as caught:
             Program(attack["template"], Text).render(context)
-        assert repr(context) == before
+        assert "hunter2" not in str(caught.value)
+    else:
+        Program(attack["template"], Text).render(context)
+    assert repr(context) == before
 
 
 PIECES = (

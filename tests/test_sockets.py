@@ -19,17 +19,14 @@ from changehook.errors import (
     DeadlineError,
     DNSError,
     ProtocolError,
+    TLSError,
 )
+from changehook.lookups import MAX_LOOKUPS, MAX_LOOKUPS_OF_DATA, Lookups, resolve
 from changehook.sockets import (
-    MAX_LOOKUPS,
-    MAX_LOOKUPS_OF_DATA,
     Limits,
-    Lookups,
     Phase,
     classified,
     connect,
-    numeric,
-    resolve,
 )
 
 
@@ -64,28 +61,6 @@ class Blocking:
                 thread.join(LIMIT)
 
 
-class TestNumeric:
-    @pytest.mark.parametrize(
-        ("host", "address"),
-        [
-            ("192.0.2.1", "192.0.2.1"),
-            ("192.0.2.1.", "192.0.2.1"),
-            ("::1", "::1"),
-            ("2852039166", "169.254.169.254"),
-            ("0xa9fea9fe.", "169.254.169.254"),
-            ("127.1", "127.0.0.1"),
-            ("0x7f.1", "127.0.0.1"),
-            ("0177.0.0.1", "127.0.0.1"),
-            ("receiver.test", None),
-            ("1.receiver.test.", None),
-            ("4294967296", None),
-        ],
-    )
-    def test_a_number_in_any_spelling(self, host: str, address: str | None) -> None:
-        """A host that resolvers read as a number gives its address, any other gives none."""
-        assert numeric(host) == address
-
-
 class TestLimits:
     def test_the_deadline(self) -> None:
         """What remains is counted down by the clock, and none left is an error with its place."""
@@ -96,6 +71,14 @@ class TestLimits:
         with pytest.raises(DeadlineError) as caught:
             left.remaining()
         assert str(caught.value) == "2.5 s passed while waiting for the answer of receiver.test:80"
+
+    def test_the_budget_of_a_handshake(self) -> None:
+        """More than 64 KiB before TLS is agreed on are a failure of TLS, not of an answer."""
+        left = limits()
+        left.enter(Phase.TLS)
+        left.spend(64 * 1024)
+        with pytest.raises(TLSError, match="more than 64 KiB before TLS was agreed on"):
+            left.check_budget()
 
 
 class TestLookups:
@@ -193,7 +176,8 @@ class TestLookups:
         """A name is found inside an exit handler, whatever this Python says of threads there."""
         program = """
 import atexit, time
-from changehook.sockets import Limits, Lookups
+from changehook.lookups import Lookups
+from changehook.sockets import Limits
 limits = Limits("receiver.test:80", 20.0, time.monotonic)
 lookups = Lookups(lambda host, port: ["127.0.0.1"])
 atexit.register(lambda: print(lookups.addresses("receiver.test", 80, limits)))

@@ -37,13 +37,14 @@ def test_listeners_are_selected_in_the_order_of_definition():
             hook("dotted", models=["dcim.*"], events=["job.*", "created"]),
             hook("off", enabled=False),
             hook("one", models=["sit[e]"]),
+            hook("also", models=["sit[e]"], enabled=False),
         ]
     )
     for _ in range(2):
         assert names(registry.select("created", "site")) == ["glob", "exact", "one"]
         assert names(registry.select("job.done", "dcim.site")) == ["glob", "dotted"]
         assert names(registry.select("job", "dcim.site")) == ["glob"]
-    assert names(registry.all()) == ["glob", "exact", "other", "dotted", "off", "one"]
+    assert names(registry.all()) == ["glob", "exact", "other", "dotted", "off", "one", "also"]
     assert registry.get("off").name == "off"
     assert registry.get("none") is None
 
@@ -55,6 +56,13 @@ def test_a_pair_that_is_no_pair_of_names_is_refused(pair):
     """The caller's mistake gets a clear error, also for what cannot be hashed."""
     with pytest.raises(ConfigurationError, match="expected a name such as"):
         WebhookRegistry().select(*pair)
+
+
+def test_webhooks_that_share_a_glob_both_listen():
+    """A glob is compiled once for all of them."""
+    registry = WebhookRegistry([hook("a", models=["s*"]), hook("b", models=["s*", "x"])])
+    assert names(registry.select("created", "site")) == ["a", "b"]
+    assert names(registry.select("created", "x")) == ["b"]
 
 
 def test_names_are_unique():
@@ -136,6 +144,12 @@ def test_files_are_json_or_toml(tmp_path):
         ("a.json", "5", "/webhooks: expected a list"),
         ("a.json", '[{"name": "x"}]', "/webhooks/0/url: required"),
         ("a.json", None, "a.json: cannot be read"),
+        ("a.json", " " * (2 * 1024 * 1024 + 1), "it is longer than 2097152 bytes"),
+        ("a.json", "[" + "{}," * 10_000 + "{}]", "10001 webhooks, and a file holds at most 10000"),
+        ("a.json", "[" + "{}," * 100 + "{}]", "these are the first 100 faults; there may be more"),
+        ("a.json", "\ufeff[]", "begins with a byte order mark; save it as UTF-8 without one"),
+        ("a.json", '{"x": 1, "webhooks": []}', "/x: unknown"),
+        ("a.toml", "a.a.a.a.a.a.a.a.a = 1", "a key of more than 8 names"),
     ],
 )
 def test_a_broken_file_says_where(tmp_path, name, content, message):
@@ -146,6 +160,13 @@ def test_a_broken_file_says_where(tmp_path, name, content, message):
     with pytest.raises(ConfigurationError) as caught:
         load_webhooks(path)
     assert message in str(caught.value)
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    """It would keep the reader waiting for a writer that may never come."""
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ConfigurationError, match="it is not a regular file"):
+        load_webhooks(tmp_path / "a.json")
 
 
 def test_two_webhooks_of_one_name_in_a_file(tmp_path):

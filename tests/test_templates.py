@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from changehook.errors import ConfigurationError, Fault, RenderError
 from changehook.templates import BodyTemplate, HeaderTemplates, RenderedURL, URLTemplate
 
-CORPUS = Path(__file__).resolve().parents[1].parent / "shared/data/attacks"
 CONTEXT: dict[str, Any] = {
     "event": "created",
     "model": "ipaddress",
@@ -56,7 +54,8 @@ def header(source: str, context: Mapping[str, Any] = CONTEXT) -> str | None:
         ("https://h.example/services/T0", "https://h.example/services/T0"),
         ("HTTP://H.example:8080?a=b", "HTTP://H.example:8080?a=b"),
         ("http://[::1]:80/", "http://[::1]:80/"),
-        ("  https://h.example/\n", "https://h.example/"),
+        ("https://h.example/\n", "https://h.example/"),
+        ("{% set x = 1 %}\n  https://h.example/{{ x }}\n\n", "https://h.example/1"),
         ("https://h.example/é{x}/%41", "https://h.example/%C3%A9%7Bx%7D/%41"),
         ("https://h.example/a/../b#c", "https://h.example/a/../b#c"),
         ("https://h.example/{{ model }}/{{ data.id }}", "https://h.example/ipaddress/7"),
@@ -169,7 +168,7 @@ NO_URL = "url: does not begin with http:// or https://"
         ("https://h.example/{{ data.tags }}", "url, line 1: a list or an object has no place"),
         (
             "\nhttps://h.example/\n{{ data.nmae }}",
-            'url, line 2: "nmae" is not defined; did you mean "name"?',
+            'url, line 3: "nmae" is not defined; did you mean "name"?',
         ),
         ("https://h.example/{{ data.surrogate }}", "url, line 1: a value holds a lone surrogate"),
         ("https://h.example/{{ data.mark }}", "url, line 1: a value holds a lone surrogate"),
@@ -334,6 +333,8 @@ def test_headers_have_limits() -> None:
         many.render({"v": "x" * 510})
     with pytest.raises(ConfigurationError, match=r"^more than 64 headers$"):
         HeaderTemplates({f"X-{number}": "" for number in range(65)})
+    with pytest.raises(ConfigurationError, match=r"^/X-3: all headers are longer than 32768 char"):
+        HeaderTemplates({f"X-{number}": "{#" + "x" * 9_000 + "#}" for number in range(4)})
 
 
 RESERVED = [
@@ -414,29 +415,6 @@ def test_headers_of_another_type_are_refused() -> None:
         HeaderTemplates(wrong)
 
 
-@pytest.fixture(scope="module")
-def cases() -> list[dict[str, Any]]:
-    """The hostile requests of the corpus."""
-    if not CORPUS.exists():
-        pytest.skip("the attack corpus is not beside the repository")
-    document = json.loads((CORPUS / "headers.json").read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = document["cases"]
-    return found
-
-
-def test_hostile_headers_of_the_corpus_are_refused(cases: list[dict[str, Any]]) -> None:
-    """What must be refused is refused when it is literal, and its values when they are data."""
-    hostile = [case for case in cases if "headers" in case["request"] and "refuse" in case["must"]]
-    assert hostile
-    for case in hostile:
-        headers = case["request"]["headers"]
-        with pytest.raises(ConfigurationError):
-            HeaderTemplates(headers)
-        if list(headers) == ["X-A"] and isinstance(headers["X-A"], str):
-            with pytest.raises(RenderError):
-                HeaderTemplates({"X-A": "{{ v }}"}).render({"v": headers["X-A"]})
-
-
 SLACK = """{"text": "IP address {{ data['address'] }} was created by {{ username }}!"}"""
 
 
@@ -511,7 +489,7 @@ NOT_JSON = "body: the rendered body is not JSON: "
         ('{"a": {{ event }}}', NOT_JSON + "line 1 column 7: Expecting value; text needs quotes"),
         ("{{ data.id }}\n{{ data.id }}", NOT_JSON + "line 2 column 1: Extra data"),
         ("{{ 'NaN' | safe }}", NOT_JSON + "NaN is not JSON"),
-        ("{{ ('[' * 100000) | safe }}", NOT_JSON + "maximum recursion depth exceeded"),
+        ("{{ ('[' * 100000) | safe }}", NOT_JSON + "nested too deeply"),
         ("", NOT_JSON + "line 1 column 1: Expecting value"),
     ],
 )

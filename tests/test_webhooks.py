@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import types
 from pathlib import Path
 
 import jsonschema
@@ -101,6 +102,15 @@ def test_python_types_are_taken():
         ("object_types", [], "/object_types: name at least one"),
         ("object_types", ["a", 1], "/object_types: expected a list of names"),
         ("object_types", 7, "/object_types: expected a list of names"),
+        ("events", [str(n) for n in range(257)], "/events: more than 256 names"),
+        ("events", iter(str(n) for n in range(300)), "/events: more than 256 names"),
+        ("events", (1 // 0 for _ in "a"), "/events: expected a list of names"),
+        ("events", ["a\x85b"], "/events: a name has up to 200 characters"),
+        ("secret", ["s"] * 17, "/secret: more than 16 secrets"),
+        ("description", "\ud800", "/description: holds a lone surrogate"),
+        ("url", "https://receiver.example/***", "/url: is redacted"),
+        ("body_template", "***", "/body_template: is redacted"),
+        ("additional_headers", "X-A: ***", "/additional_headers/X-A: is redacted"),
         ("events", {"created": 1}, '/events: expected a list of names such as ["created"]'),
         ("events", ["created", ""], "/events: name at least one"),
         ("url", "ftp://x/", "/url: "),
@@ -162,6 +172,7 @@ def test_each_fault_is_named_with_its_place(field, value, expected):
         ({"ca_file_path": "x", "ssl_verification": False}, "/ca_file_path: has no effect with"),
         ({"signatures": [], "secret": "s"}, "/signatures: is empty; leave it out"),
         ({"signatures": 5, "secret": "s"}, "/signatures: expected a list"),
+        ({"signatures": ["x-hook-signature"] * 4, "secret": "s"}, "/signatures: names a scheme tw"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(changes, expected):
@@ -184,6 +195,11 @@ def test_all_faults_are_reported_at_once():
         Webhook.from_dict({"nmae": "x", "url": "", "events": [], "timeout": -1})
     pointers = {fault.pointer for fault in caught.value.faults}
     assert pointers == {"/nmae", "/name", "/object_types", "/url", "/events", "/timeout"}
+
+
+def test_other_mappings_are_objects_too():
+    """And what they hold is copied."""
+    assert Webhook.from_dict(types.MappingProxyType(MINIMAL)) == Webhook.from_dict(MINIMAL)
 
 
 def test_what_is_no_object_is_refused():

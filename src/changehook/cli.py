@@ -15,14 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import attrs
 
 from changehook.demo import demonstrate, request_document
 from changehook.emitter import Emitter
 from changehook.encoding import decode_strict
-from changehook.errors import AttemptError, ChangehookError, ConfigurationError
+from changehook.errors import AttemptError, ChangehookError, ConfigurationError, hides_locals
 from changehook.models import Change, Delivery, DeliveryStatus
 from changehook.network import NetworkPolicy
 from changehook.queues.memory import InMemoryQueue
@@ -40,6 +40,8 @@ DRIP_TIME = 600.0
 FILE = "the webhooks: a .toml or .json file"
 ONCE = RetryPolicy(schedule=(0,))
 
+_OPTION = re.compile(r"--[a-z-]{1,20}")
+_CHOICE = re.compile(r"invalid choice: .*(?= \(choose from)", re.DOTALL)
 _SIZE = re.compile(r"([0-9]{1,12})(B|kB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
 _UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 
@@ -47,6 +49,7 @@ _Add = Callable[..., object]
 _OnRequest = Callable[[ReceivedRequest], None]
 
 
+@hides_locals
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -59,7 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help or the version was asked for (0), or the words are wrong (2).
     """
-    options = _parser().parse_args(argv)
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as left:
+        raise SystemExit(left.code) from None
     try:
         code: int = options.run(options)
     except ChangehookError as error:
@@ -74,8 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains without repeating words that it cannot place: one may be a secret."""
+
+    def error(self, message: str) -> NoReturn:
+        head, unknown, words = message.partition("unrecognized arguments: ")
+        names = [word if _OPTION.fullmatch(word) else "***" for word in words.split()]
+        super().error(_CHOICE.sub("unknown", head) + unknown + " ".join(names))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="changehook",
         description="Outgoing webhooks: try them, check them, and see why one did not fire.",
         epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong usage.",

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import attrs
 
-from changehook.encoding import decode_strict, to_plain
-from changehook.errors import ConfigurationError, Fault, pointer_to
+from changehook.encoding import decode_strict, own, to_plain
+from changehook.errors import ConfigurationError, Fault, pointer_to, printable
 from changehook.evaluation import (
     OPERATORS,
     VARIABLES,
@@ -22,7 +22,7 @@ from changehook.evaluation import (
     parsed,
 )
 from changehook.models import Change
-from changehook.regexscreen import refusal
+from changehook.regexscreen import Screen
 
 __all__ = ["Conditions", "Explanation"]
 
@@ -32,6 +32,8 @@ SEGMENTS = 32
 LONGEST_LIST = 256
 VALUE_BYTES = 4096
 INTEGER_BITS = 1024
+STRANGE_KEYS = 8
+MOST_FAULTS = 100
 SHOWN = 160
 
 _KEYS = ("attr", "value", "op", "negate")
@@ -65,11 +67,14 @@ class Conditions:
     matches: Callable[[Change], bool]
 
     def __init__(self, document: object) -> None:
-        faults = _Checker().faults_of(document)
-        if faults:
-            raise ConfigurationError(*faults)
-        self._text = json.dumps(document, ensure_ascii=False)
-        self._sorted = json.dumps(document, sort_keys=True)
+        checker = _Checker()
+        copy = checker.copied(document)
+        if len(checker.faults) >= MOST_FAULTS:
+            checker.faults.append(Fault("", "these are the first faults; there may be more"))
+        if checker.faults:
+            raise ConfigurationError(*checker.faults)
+        self._text = json.dumps(copy, ensure_ascii=False)
+        self._sorted = json.dumps(copy, sort_keys=True)
         self._tree = parsed(self.document)
         self.matches = compiled(self._tree)
 
@@ -83,8 +88,6 @@ class Conditions:
         """
         try:
             document = decode_strict(text)
-        except RecursionError:
-            raise ConfigurationError("not a JSON document: nested too deeply") from None
         except ValueError as error:
             raise ConfigurationError(f"not a JSON document: {error}") from None
         return cls(document)
@@ -145,7 +148,7 @@ class Explanation:
         """Why conditions were unresolvable, each with its path; these hold no values."""
         inside = tuple(reason for member in self.members for reason in member.reasons)
         _, separator, reason = self.verdict.partition(": ")
-        return (_printable(f"{self.attr}: {reason}"), *inside) if separator else inside
+        return (printable(f"{self.attr}: {reason}"), *inside) if separator else inside
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as plain JSON types; a key with nothing to hold is left out."""
@@ -161,12 +164,12 @@ class Explanation:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield f"{_printable(self.verdict)}: {self.kind if self.members else self._condition()}"
+        yield f"{printable(self.verdict)}: {self.kind if self.members else self._condition()}"
         for member in self.members:
             yield from (f"  {line}" for line in member._lines())
 
     def _condition(self) -> str:
-        words = [_printable(self.attr), "not" if self.negate else "", self.op, _shown(self.value)]
+        words = [printable(self.attr), "not" if self.negate else "", self.op, _shown(self.value)]
         found = _shown(self.resolved)
         return " ".join(filter(None, words)) + (found and f" (found {found})")
 
@@ -175,11 +178,7 @@ def _shown(value: Any) -> str:
     if value is attrs.NOTHING:
         return ""
     text = json.dumps(value, ensure_ascii=False)
-    return _printable(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return printable(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
 
 def _explained(node: Group | Leaf, change: Change) -> Explanation:
@@ -211,49 +210,66 @@ def _presentable(value: Any) -> Any:
 
 
 class _Checker:
-    """Collects the faults of a document, in bounded time: it may share or hold itself."""
+    """Copies a document into plain types and collects its faults, in bounded time.
+
+    The document may share or hold itself, and its types may lie: what is checked is the copy.
+    """
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.conditions = 0
+        self.screen = Screen()
 
-    def faults_of(self, document: object) -> list[Fault]:
-        self._check(document, "", 1)
-        return self.faults
-
-    def _check(self, document: object, pointer: str, depth: int) -> None:
-        if isinstance(document, dict) and not document.keys().isdisjoint(_SETS):
-            self._check_set(document, pointer, depth)
-            return
+    def copied(self, document: object, pointer: str = "", depth: int = 1) -> dict[str, Any] | None:
+        """Return the document in plain types; with a fault, something that is not used."""
+        if isinstance(document, dict):
+            document = dict(dict.items(document))
+            if not document.keys().isdisjoint(_SETS):
+                return self._set(document, pointer, depth)
         self._count()
         if isinstance(document, dict):
-            self._check_condition(document, pointer)
-            return
+            return self._condition(document, pointer)
         expected = 'a condition {"attr": …, "value": …} or a set {"and": […]}'
         self._fault(pointer, f"expected {expected}, found {kind_of(document)}")
+        return None
 
-    def _check_set(self, document: dict[Any, Any], pointer: str, depth: int) -> None:
+    def _set(self, document: dict[Any, Any], pointer: str, depth: int) -> dict[str, Any]:
         kind = "and" if "and" in document else "or"
-        for key in document:
-            if key != kind:
-                message = f'does not go with "{kind}"; nest one condition in the other'
-                self._fault(pointer + pointer_to(_short(key)), message)
-        problem = _members_problem(document[kind], depth)
+        self._check_keys(document, (kind,), pointer, _other_key_problem(kind))
+        members = document[kind]
+        problem = _members_problem(members, depth)
         if problem:
             self._count()
             self._fault(f"{pointer}/{kind}", problem)
-            return
-        for index, member in enumerate(document[kind]):
-            if self.conditions <= CONDITIONS:
-                self._check(member, f"{pointer}/{kind}/{index}", depth + 1)
+            return {}
+        copies = []
+        for index, member in enumerate(list.copy(members)):
+            if self.conditions > CONDITIONS or len(self.faults) >= MOST_FAULTS:
+                break
+            copies.append(self.copied(member, f"{pointer}/{kind}/{index}", depth + 1))
+        return {kind: copies}
 
-    def _check_condition(self, document: dict[Any, Any], pointer: str) -> None:
-        strange = [key for key in document if key not in _KEYS]
-        for key in strange:
-            self._fault(pointer + pointer_to(_short(key)), f"unknown key; {_key_hint(key)}")
+    def _condition(self, document: dict[Any, Any], pointer: str) -> dict[str, Any]:
         # What a misspelt key leaves missing is no second fault.
-        for key, problem in () if strange else _problems(document):
+        if self._check_keys(document, _KEYS, pointer, _key_problem):
+            return {}
+        values = {own(key): _plain(value) for key, value in document.items()}
+        for key, problem in _problems(values, self.screen):
             self._fault(f"{pointer}/{key}", problem)
+        return values
+
+    def _check_keys(
+        self,
+        document: dict[Any, Any],
+        known: tuple[str, ...],
+        pointer: str,
+        problem: Callable[[object], str],
+    ) -> bool:
+        """Report the keys that are not known, the first few of them; return whether there are."""
+        strange = [key for key in document if not isinstance(key, str) or key not in known]
+        for key in strange[:STRANGE_KEYS]:
+            self._fault(pointer + pointer_to(_short(key)), problem(key))
+        return bool(strange)
 
     def _count(self) -> None:
         self.conditions += 1
@@ -264,6 +280,21 @@ class _Checker:
         self.faults.append(Fault(pointer, message))
 
 
+def _other_key_problem(kind: str) -> Callable[[object], str]:
+    return lambda _: f'does not go with "{kind}"; nest one condition in the other'
+
+
+def _key_problem(key: object) -> str:
+    return f"unknown key; {_key_hint(key)}"
+
+
+def _plain(value: object) -> Any:
+    """Return a copy in plain JSON types; what is no JSON within the limits stays as it is."""
+    if isinstance(value, str):
+        return own(value)
+    return value if _json_problem(value) else json.loads(_JSON.encode(value))
+
+
 def _members_problem(members: object, depth: int) -> str | None:
     if depth > DEPTH:
         return f"nested more than {DEPTH} deep"
@@ -272,12 +303,12 @@ def _members_problem(members: object, depth: int) -> str | None:
     return None if members else "empty; write a condition, or no conditions at all to match always"
 
 
-def _problems(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _problems(document: dict[str, Any], screen: Screen) -> Iterator[tuple[str, str]]:
     op = document.get("op", "eq")
     problems = {
         "attr": _attr_problem(document.get("attr", attrs.NOTHING), op),
         "op": _op_problem(op),
-        "value": _value_problem(document.get("value", attrs.NOTHING), op),
+        "value": _value_problem(document.get("value", attrs.NOTHING), op, screen),
         "negate": _negate_problem(document.get("negate", False)),
     }
     return ((key, problem) for key, problem in problems.items() if problem)
@@ -310,7 +341,7 @@ def _op_problem(op: object) -> str | None:
     return f"unknown operator {_quoted(op)}; {hint}"
 
 
-def _value_problem(value: object, op: object) -> str | None:
+def _value_problem(value: object, op: object, screen: Screen) -> str | None:
     if not isinstance(op, str) or op not in OPERATORS:
         return None
     if op in _VALUELESS:
@@ -320,7 +351,7 @@ def _value_problem(value: object, op: object) -> str | None:
     is_right, expected = _VALUES[op]
     if not is_right(value):
         return f"{op} takes {expected}, found {kind_of(value)}"
-    return _json_problem(value) or (refusal(cast("str", value)) if op == "regex" else None)
+    return _json_problem(value) or (screen.refusal(cast("str", value)) if op == "regex" else None)
 
 
 def _is_number(value: object) -> bool:
@@ -353,7 +384,7 @@ def _json_problem(value: object) -> str | None:
             return _size_problem(copy, 1)
     except UnicodeEncodeError:
         return "holds a lone surrogate, which is not text"
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # also what the methods of a host's own types raise
         pass
     return (
         "not JSON: write text, finite numbers, true, false, null, lists, and objects with text keys"
@@ -381,7 +412,7 @@ def _quoted(value: object) -> str:
 def _short(key: object) -> str:
     """Return a key for an error, short and on one line."""
     text = key[:60] if isinstance(key, str) else f"({kind_of(key)})"
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return printable(text)
 
 
 def _near(text: str, hints: dict[str, str], known: list[str]) -> str | None:

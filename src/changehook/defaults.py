@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from changehook.emitter import Emitter
-from changehook.errors import NotConfiguredError
+from changehook.errors import NotConfiguredError, hides_locals
 from changehook.interfaces import Queue
 from changehook.models import Delivery
 from changehook.queues.threads import ThreadPoolQueue
@@ -18,6 +18,7 @@ _lock = threading.Lock()
 _emitter: Emitter | None = None
 
 
+@hides_locals
 def configure(*, queue: Queue | None = None, **arguments: Any) -> Emitter:
     """Build the emitter that ``changehook.emit_change`` uses, and return it.
 

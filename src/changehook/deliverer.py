@@ -6,13 +6,20 @@ import datetime
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
 
-from changehook.errors import AttemptError, ProtocolError
-from changehook.exchange import Request, Response, redact_headers, redact_url, scrub
+from changehook.errors import AttemptError, ProtocolError, hides_locals
+from changehook.exchange import (
+    Request,
+    Response,
+    hidden_values,
+    redact_headers,
+    redact_url,
+    scrub,
+)
 from changehook.interfaces import Transport, WebhookSource
 from changehook.models import Attempt, Decision, Delivery, DeliveryStatus
 from changehook.payload import build_request
@@ -37,14 +44,21 @@ def user_agent() -> str:
 
 @attrs.frozen(kw_only=True)
 class _Outcome:
-    """What one attempt met: a request if one was built, and a response or an error."""
+    """What one attempt met: a request if one was built, and a response or an error.
+
+    ``hidden`` is what neither of them may put into the record.
+    """
 
     request: Request | None = None
+    hidden: Sequence[str] = attrs.field(default=(), repr=False)
     response: Response | None = None
     error: AttemptError | None = None
 
     def succeeded(self) -> bool:
         return self.response is not None and 200 <= self.response.status < 300
+
+    def scrubbed(self, text: str, *, cut: bool = False) -> str:
+        return scrub(text, self.hidden, cut=cut)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,12 +84,12 @@ class Deliverer:
     timer: Callable[[], float] = time.monotonic
     agent: str = attrs.field(factory=user_agent, init=False)
 
+    @hides_locals
     def attempt(self, delivery: Delivery) -> Delivery:
         """Return a claimed delivery after one attempt; what the attempt met is recorded on it."""
-        try:
-            webhook = self.source.get(delivery.webhook)
-        except Exception as error:
-            return self._unknown(delivery, type(error).__name__)
+        webhook, failure = self._definition(delivery.webhook)
+        if failure is not None:
+            return self._unknown(delivery, failure)
         if webhook is None:
             return delivery.skipped("the webhook is gone")
         if not webhook.enabled:
@@ -87,6 +101,13 @@ class Deliverer:
             self._judge(webhook, delivery, outcome),
             body=None if outcome.request is None else _body(delivery, outcome.request),
         )
+
+    def _definition(self, name: str) -> tuple[Webhook | None, str | None]:
+        """Return the definition, and the class of what was raised instead."""
+        try:
+            return self.source.get(name), None
+        except Exception as error:
+            return None, type(error).__name__
 
     def _unknown(self, delivery: Delivery, kind: str) -> Delivery:
         """Return a delivery whose definition cannot be looked up just now; it is tried again."""
@@ -104,6 +125,12 @@ class Deliverer:
         Raises:
             AttemptError: a template cannot be rendered, or a secret cannot be had.
         """
+        return self._signed(webhook, delivery, now)[0]
+
+    def _signed(
+        self, webhook: Webhook, delivery: Delivery, now: datetime.datetime
+    ) -> tuple[Request, list[Secret]]:
+        """Return the signed request, and the secrets as they were at that moment."""
         timestamp = int(now.timestamp())
         request = build_request(
             webhook,
@@ -118,33 +145,37 @@ class Deliverer:
             },
         )
         if not webhook.secret:
-            return request
+            return request, []
+        secrets = [Secret(secret.reveal()) for secret in webhook.secret]
         signatures = sign(
             request.body,
             delivery_id=delivery.id,
             timestamp=timestamp,
-            secrets=[Secret(secret.reveal()) for secret in webhook.secret],
+            secrets=secrets,
             schemes=webhook.signatures,
         )
-        return attrs.evolve(request, headers={**request.headers, **signatures})
+        return attrs.evolve(request, headers={**request.headers, **signatures}), secrets
 
     def _perform(self, webhook: Webhook, delivery: Delivery, now: datetime.datetime) -> _Outcome:
-        request = None
+        request: Request | None = None
+        secrets: list[Secret] = []
         try:
-            request = self.request(webhook, delivery, now)
-            return _Outcome(request=request, response=self.transport.send(request))
+            request, secrets = self._signed(webhook, delivery, now)
+            response = self.transport.send(request)
+            return _Outcome(request=request, hidden=_hidden(request, secrets), response=response)
         except AttemptError as error:
-            return _Outcome(request=request, error=error)
+            return _Outcome(request=request, hidden=_hidden(request, secrets), error=error)
         except Exception as error:
             kind = type(error).__name__
-            logger.error("delivery %s: the attempt met an unexpected %s", delivery.id, kind)
-            return _Outcome(request=request, error=ProtocolError(f"unexpected {kind}"))
+        # Outside the handler: a crash report on what is logged shows the variables of this frame.
+        logger.error("delivery %s: the attempt met an unexpected %s", delivery.id, kind)
+        return _Outcome(request=request, error=ProtocolError(f"unexpected {kind}"))
 
     def _judge(self, webhook: Webhook, delivery: Delivery, outcome: _Outcome) -> Decision:
         if outcome.succeeded():
             return Decision(status=DeliveryStatus.DELIVERED)
         response = outcome.response
-        return (webhook.retry or self.retry).decide(
+        decision = (webhook.retry or self.retry).decide(
             attempt_number=delivery.attempt_number,
             now=self.clock(),
             random=self.random,
@@ -152,6 +183,14 @@ class Deliverer:
             error=outcome.error,
             retry_after=None if response is None else response.headers.get("retry-after"),
         )
+        return attrs.evolve(decision, reason=outcome.scrubbed(decision.reason))
+
+
+def _hidden(request: Request | None, secrets: Iterable[Secret]) -> list[str]:
+    if request is None:
+        return []
+    keys = [secret.reveal() for secret in secrets]
+    return hidden_values(request, *keys, *(key.removeprefix("whsec_") for key in keys))
 
 
 def _record(
@@ -165,7 +204,7 @@ def _record(
         error_class=error_class,
         error=error,
         **_sent(outcome.request),
-        **_received(outcome.request, outcome.response),
+        **_received(outcome),
     )
 
 
@@ -176,15 +215,17 @@ def _sent(request: Request | None) -> dict[str, Any]:
     return {"method": request.method, "url": url, "headers": headers}
 
 
-def _received(request: Request | None, response: Response | None) -> dict[str, Any]:
-    if request is None or response is None:
+def _received(outcome: _Outcome) -> dict[str, Any]:
+    response, scrubbed = outcome.response, outcome.scrubbed
+    if response is None:
         return {}
     headers = redact_headers(response.headers)
+    body, note = response.body[:KEPT_BODY].decode(errors="replace"), response.note
     return {
         "status": response.status,
-        "response_headers": {name: scrub(value, request) for name, value in headers.items()},
-        "response_body": scrub(response.body[:KEPT_BODY].decode(errors="replace"), request),
-        "note": response.note,
+        "response_headers": {scrubbed(name): scrubbed(headers[name]) for name in headers},
+        "response_body": scrubbed(body, cut=len(response.body) >= KEPT_BODY or note is not None),
+        "note": None if note is None else scrubbed(note),
         "address": response.address,
     }
 
@@ -197,7 +238,7 @@ def _body(delivery: Delivery, request: Request) -> str:
 
 def _error(outcome: _Outcome) -> tuple[str | None, str | None]:
     if outcome.error is not None:
-        return outcome.error.error_class, str(outcome.error)
+        return outcome.error.error_class, outcome.scrubbed(str(outcome.error))
     if outcome.response is None or outcome.succeeded():
         return None, None
     return "status", f"the receiver answered {outcome.response.status}"

@@ -15,7 +15,7 @@ import attrs
 from changehook.capture import current_context
 from changehook.conditions import Conditions
 from changehook.deliverer import Deliverer
-from changehook.errors import ConfigurationError, QueueError
+from changehook.errors import ConfigurationError, QueueError, hides_locals
 from changehook.exchange import Preview
 from changehook.explanations import WebhookExplanation, explain
 from changehook.interfaces import (
@@ -71,6 +71,7 @@ class Emitter:
         ConfigurationError: an argument is wrong.
     """
 
+    @hides_locals
     def __init__(
         self,
         *,
@@ -106,8 +107,12 @@ class Emitter:
         self._new_id = new_id
         self._select = self.webhooks.select
         self._retry = RetryPolicy() if retry is None else retry
+        settings = _given(network=network, proxy=proxy, resolver=resolver)
         if transport is None:
-            transport = HTTPTransport(**_given(network=network, proxy=proxy, resolver=resolver))
+            transport = HTTPTransport(**settings)
+        elif settings:
+            names = ", ".join(settings)
+            raise ConfigurationError(f"transport: has settings of its own; give it {names} itself")
         self._transport = transport
         self._deliverer = Deliverer(
             source=self.webhooks,
@@ -191,6 +196,7 @@ class Emitter:
         listening = {webhook.name for webhook in self._select(event, model)}
         return [explain(hook, change, hook.name in listening) for hook in self.webhooks.all()]
 
+    @hides_locals
     def preview(self, webhook: Webhook | str, change: Change) -> Preview:
         """Return the request that a webhook would send for a change, whatever its conditions say.
 
@@ -321,6 +327,9 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _seconds(timeout: float | datetime.timedelta) -> float:
     seconds = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        found = type(seconds).__name__
+        raise ConfigurationError(f"timeout: expected seconds or a timedelta, found {found}")
     if not 0 < seconds <= LONGEST_TIMEOUT:
         limit = f"more than 0 and at most {LONGEST_TIMEOUT:.0f}"
         raise ConfigurationError(f"timeout is {seconds:g}; write seconds, {limit}")
@@ -363,6 +372,9 @@ def _matches(webhook: Webhook, change: Change) -> bool:
 def _tell(listener: Listener, delivery: Delivery) -> None:
     try:
         listener(delivery)
+        return
     except (Exception, asyncio.CancelledError, SystemExit) as error:
-        name = getattr(listener, "__qualname__", type(listener).__name__)
-        logger.error("listener %s failed (%s)", name, type(error).__name__)
+        kind = type(error).__name__
+    # Outside the handler: a crash report on what is logged shows the variables of this frame.
+    name = getattr(listener, "__qualname__", type(listener).__name__)
+    logger.error("listener %s failed (%s)", name, kind)

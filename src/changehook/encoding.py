@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import functools
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import attrs
 
-from changehook.errors import EncodingError
+from changehook.errors import EncodingError, printable
 
 __all__ = [
     "decode",
     "decode_strict",
     "encode",
     "fields_of",
+    "has_fields",
     "isoformat",
+    "own",
     "simplify",
+    "text_of",
     "to_plain",
 ]
+
+SHOWN_KEY = 60
+MOST_DIGITS = 1_000
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def encode(value: object, *, root: str = "data") -> str:
@@ -52,18 +62,53 @@ def decode(text: str | bytes) -> Any:
     """Return the value of JSON text, refusing ``NaN`` and the infinities.
 
     Raises:
-        ValueError: the text is not JSON.
+        ValueError: the text is not JSON, or is nested too deeply.
     """
-    return _DECODER.decode(text if isinstance(text, str) else text.decode())
+    try:
+        return _DECODER.decode(text if isinstance(text, str) else text.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def decode_strict(text: str | bytes) -> Any:
     """Return the value of JSON text that a person wrote, refusing a key that stands twice as well.
 
     Raises:
-        ValueError: the text is not JSON; the message says where, or names the key.
+        ValueError: the text is not JSON in UTF-8; the message says where, or names the key.
     """
-    return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+    try:
+        return _STRICT_DECODER.decode(text_of(text) if isinstance(text, bytes) else text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def text_of(data: bytes) -> str:
+    """Return the text of bytes that a person wrote.
+
+    Raises:
+        ValueError: they are not UTF-8, or begin with a byte order mark.
+    """
+    if data.startswith(_BYTE_ORDER_MARKS):
+        raise ValueError("begins with a byte order mark; save it as UTF-8 without one")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8; save it as UTF-8") from None
+
+
+def own(value: Any, depth: int = 2) -> Any:
+    """Return text, lists and objects as plain types that hold the same, other values as they are.
+
+    The methods of subclasses, which may say something else, are not called. Lists and objects
+    within others are copied down to ``depth``.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if depth and isinstance(value, dict):
+        return {own(key): own(item, depth - 1) for key, item in dict.items(value)}
+    if depth and isinstance(value, list):
+        return [own(item, depth - 1) for item in list.copy(value)]
+    return value
 
 
 def to_plain(value: object, *, root: str = "data") -> Any:
@@ -78,6 +123,12 @@ def to_plain(value: object, *, root: str = "data") -> Any:
 def isoformat(moment: datetime.datetime) -> str:
     """Return an aware moment as ISO 8601 text in UTC, with ``T`` and an offset."""
     return moment.astimezone(datetime.UTC).isoformat()
+
+
+def has_fields(value: object) -> bool:
+    """Return whether a value is an attrs or dataclass instance."""
+    cls = type(value)
+    return attrs.has(cls) or dataclasses.is_dataclass(cls)
 
 
 def fields_of(value: object) -> dict[str, Any] | None:
@@ -120,13 +171,20 @@ def _sorted_list(value: Set[Any]) -> list[Any]:
     return sorted(value, key=lambda item: (type(item).__name__, _ENCODER.encode(item)))
 
 
+def _decimal(value: decimal.Decimal) -> str:
+    if not value.is_finite():
+        raise ValueError("NaN and the infinities have no JSON form")
+    return str(value)
+
+
 def _base64(value: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
 _register([datetime.date, datetime.time], lambda value: value.isoformat())
 _register([datetime.timedelta], lambda value: value.total_seconds())
-_register([uuid.UUID, decimal.Decimal], str)
+_register([uuid.UUID], str)
+_register([decimal.Decimal], _decimal)
 _register([enum.Enum], lambda value: value.value)
 _register([Set], _sorted_list)
 _register([bytes, bytearray, memoryview], _base64)
@@ -140,10 +198,23 @@ _ENCODER = json.JSONEncoder(
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
-        raise ValueError(f'the key "{twice}" stands twice in one object')
+        twice = collections.Counter(key for key, _ in pairs).most_common(1)[0][0]
+        shown = printable(twice[:SHOWN_KEY])
+        raise ValueError(f'the key "{shown}" stands twice in one object')
     return found
+
+
+def _bounded_integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"an integer of more than {MOST_DIGITS} digits")
+    return int(digits)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _no_constant(name: str) -> None:
@@ -160,7 +231,12 @@ def _fault(value: object, root: str, error: Exception) -> EncodingError:
         return EncodingError(root or "the change", "nested too deeply")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_STRICT_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant,
+    parse_int=_bounded_integer,
+    object_pairs_hook=_unique,
+)
 
 
 def _find_fault(value: object, path: str, above: tuple[int, ...]) -> EncodingError | None:

@@ -26,9 +26,15 @@ pickled: the arguments that it was built with are its ``args``.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import functools
+import traceback
+from collections.abc import Callable
+from typing import ClassVar, ParamSpec, TypeVar
 
 import attrs
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class ChangehookError(Exception):
@@ -45,11 +51,16 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.pointer or '/'}: {self.message}"
+        return f"{printable(self.pointer) or '/'}: {self.message}"
 
     def under(self, prefix: str) -> Fault:
         """Return the same fault as seen from a document that holds this one at ``prefix``."""
         return Fault(prefix + self.pointer, self.message)
+
+
+def printable(text: str) -> str:
+    """Return text with whatever a terminal or a log may take for a command as an escape."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def pointer_to(key: object) -> str:
@@ -84,7 +95,7 @@ class EncodingError(ChangehookError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{printable(self.path)}: {self.reason}"
 
 
 class VerificationError(ChangehookError):
@@ -171,3 +182,24 @@ class SetupError(AttemptError):
 
     error_class = "config"
     retryable = False
+
+
+def hides_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return the function so that what it raises carries no variables, which crash reports show.
+
+    The frames within are emptied. An error that was set aside by ``from None`` is dropped: a
+    ``JSONDecodeError`` or a ``UnicodeError`` holds the whole text that it is about.
+    """
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            del args, kwargs
+            traceback.clear_frames(error.__traceback__)
+            if error.__suppress_context__:
+                error.__context__ = None
+            raise
+
+    return call

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 import attrs
 
-__all__ = ["Absent", "RefusedError", "Text", "check_plain"]
+__all__ = ["NO_TEXT", "Absent", "RefusedError", "Text", "check_plain"]
 
+NO_TEXT = "a function, macro or loop has no text; call it, or name a value"
 _SINGLE = (str, int, float, type(None))
 
 
@@ -135,7 +136,9 @@ def check_plain(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             check_plain(item)
+            if isinstance(item, Absent):
+                raise RefusedError(NO_TEXT)
     elif isinstance(value, Absent):
         str(value)  # raises, but for that of an "if" without an "else", which is empty
     else:
-        raise RefusedError('a function, macro or sequence has no text; call it, or write "| list"')
+        raise RefusedError(NO_TEXT)

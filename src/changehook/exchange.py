@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-__all__ = ["Preview", "Request", "Response", "redact_headers", "redact_url", "scrub"]
+__all__ = [
+    "Preview",
+    "Request",
+    "Response",
+    "hidden_values",
+    "redact_headers",
+    "redact_url",
+    "scrub",
+]
 
 SAFE_HEADERS = frozenset(
     {
@@ -30,11 +41,19 @@ SAFE_HEADERS = frozenset(
 )
 HIDDEN = "***"
 SHORTEST_SECRET = 8
+SHORTEST_PART = 4
+
+_WORD = re.compile(r"[^\s/?&=;,:@\"'<>]+")
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
 
 
 def redact_url(url: str) -> str:
     """Return scheme, host and port of a URL; the rest may hold a secret."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return HIDDEN
     rest = "/" + HIDDEN if parts.path.strip("/") or parts.query else "/"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{rest}"
 
@@ -83,7 +102,7 @@ class Response:
 
     Args:
         status: the status code, 200 to 599.
-        headers: lower-case names; of a repeated one, the last.
+        headers: lower-case names; of a repeated one, the last. At most 16 KiB in all.
         body: at most 16 KiB.
         note: trouble while the body was read, None when it was read to its end.
         address: the numeric address that answered.
@@ -119,16 +138,67 @@ class Preview:
         }
 
 
-def scrub(text: str, request: Request) -> str:
-    """Return a receiver's words without what they may quote of the request's secrets."""
-    for secret in sorted(_secrets(request), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+def hidden_values(request: Request, *secrets: str) -> list[str]:
+    """Return what of a request is never shown, in the forms in which a receiver may quote it.
+
+    These are path, query, hidden header values and the secrets, each as a whole and word by word;
+    percent-decoded and percent-encoded, escaped as in JSON and HTML, in lower case; and the two
+    halves of Basic credentials. What is shorter than 8 characters is left out.
+
+    Args:
+        request: as it was sent.
+        secrets: those that signed it.
+    """
+    parts = urllib.parse.urlsplit(request.url)
+    texts = {parts.path, parts.path.strip("/"), parts.query, *secrets}
+    for name, value in request.headers.items():
+        if name.lower() not in SAFE_HEADERS:
+            texts |= {value, _basic_credentials(value)}
+    texts |= {urllib.parse.unquote_plus(text) for text in texts if "%" in text or "+" in text}
+    words = texts.union(*map(_WORD.findall, texts))
+    forms = {form for word in words if len(word) >= SHORTEST_SECRET for form in _forms(word)}
+    return sorted(forms, key=len, reverse=True)
+
+
+def scrub(text: str, values: Iterable[str], *, cut: bool = False) -> str:
+    """Return a receiver's words with ``***`` for each of the values, in the order of the values.
+
+    Args:
+        text: what may quote the values.
+        values: those of ``hidden_values``.
+        cut: whether the text may end inside a value; what stands there of one goes as well.
+    """
+    for value in values:
+        text = text.replace(value, HIDDEN)
+        if cut:
+            text = _without_part(text, value)
     return text
 
 
-def _secrets(request: Request) -> set[str]:
-    parts = urllib.parse.urlsplit(request.url)
-    shown = redact_headers(request.headers)
-    hidden = [value for name, value in request.headers.items() if shown[name] == HIDDEN]
-    words = [word for value in hidden for word in (value, value.split(" ")[-1])]
-    return {word for word in (parts.path, parts.query, *words) if len(word) >= SHORTEST_SECRET}
+def _without_part(text: str, value: str) -> str:
+    for size in range(min(len(value) - 1, len(text)), SHORTEST_PART - 1, -1):
+        if text.endswith(value[:size]):
+            return text[:-size] + HIDDEN
+    return text
+
+
+def _basic_credentials(value: str) -> str:
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(token).decode(errors="replace")
+    except ValueError:
+        return ""
+
+
+def _forms(word: str) -> Iterator[str]:
+    yield word
+    yield word.lower()
+    if _PLAIN.fullmatch(word):
+        return
+    encoded = json.dumps(word)[1:-1]
+    yield from (encoded, encoded.replace("/", r"\/"))
+    yield from (html.escape(word), html.escape(word, quote=False))
+    for percent in (urllib.parse.quote(word), urllib.parse.quote(word, safe="")):
+        yield from (percent, _PERCENT.sub(lambda code: code[0].lower(), percent))

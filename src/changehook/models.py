@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import enum
 import json
+import re
 import secrets
 import uuid
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import attrs
 
-from changehook.encoding import decode, fields_of, isoformat
+from changehook.checks import (
+    COUNT,
+    HEADERS,
+    MOMENT,
+    NAME,
+    SECONDS,
+    TEXT,
+    Kind,
+    check_fields,
+    moment_problem,
+    parsed_moment,
+    read_fields,
+)
+from changehook.encoding import decode, has_fields, isoformat
 from changehook.errors import ConfigurationError, DeliveryStateError, Fault
 
 __all__ = [
@@ -47,15 +62,11 @@ def _moment(value: object) -> datetime.datetime | None:
             raise ConfigurationError(
                 Fault("/timestamp", "not an ISO 8601 moment such as 2026-01-31T12:00:00+00:00")
             ) from None
-    if not isinstance(value, datetime.datetime):
-        raise ConfigurationError(
-            Fault("/timestamp", f"expected a datetime, found {type(value).__name__}")
-        )
-    if value.tzinfo is None:
-        raise ConfigurationError(
-            Fault("/timestamp", "has no time zone; write datetime.now(timezone.utc)")
-        )
-    return value
+    if getattr(value, "tzinfo", None) is not datetime.UTC:
+        problem = moment_problem(value)
+        if problem:
+            raise ConfigurationError(Fault("/timestamp", problem))
+    return cast("datetime.datetime", value)
 
 
 def _text_id(value: object) -> object:
@@ -75,7 +86,7 @@ def _is_object(value: object) -> bool:
         return True
     if isinstance(value, type):
         return False
-    return hasattr(type(value), "__json__") or fields_of(value) is not None
+    return hasattr(type(value), "__json__") or has_fields(value)
 
 
 def _object_faults(field: str, value: object) -> list[Fault]:
@@ -227,6 +238,9 @@ class Attempt:
     note: str | None = None
     address: str | None = None
 
+    def __attrs_post_init__(self) -> None:
+        check_fields(self, _ATTEMPT)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the attempt as plain JSON types."""
         values = _values(self)
@@ -237,9 +251,13 @@ class Attempt:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Attempt:
-        """Return the attempt that ``to_dict`` described."""
-        moment = datetime.datetime.fromisoformat(values["started_at"])
-        return cls(**{**values, "started_at": moment})
+        """Return the attempt that ``to_dict`` described.
+
+        Raises:
+            ConfigurationError: a field is unknown, missing or of the wrong type.
+        """
+        fields = read_fields(cls, values)
+        return cls(**{**fields, "started_at": parsed_moment(fields["started_at"])})
 
 
 @attrs.frozen(kw_only=True)
@@ -266,7 +284,8 @@ class Delivery:
     """One change on its way to one webhook. Its status changes only in the methods of this class.
 
     Args:
-        id: unique, stable over retries, and sent as ``webhook-id``; the idempotency key.
+        id: unique, stable over retries, and sent as ``webhook-id``; the idempotency key: 1 to 200
+            visible ASCII characters.
         webhook: the webhook's name; the definition is looked up when the delivery is performed.
         event, model: as in the change.
         payload: the context as JSON text, frozen when the change was emitted.
@@ -277,6 +296,9 @@ class Delivery:
         body: the request body, kept from the first attempt so that every retry sends the same.
         reason: why the delivery stands where it does, in words.
         revision: counts the transitions; a store refuses to save over a newer one.
+
+    Raises:
+        ConfigurationError: some argument has the wrong type; every fault is listed.
     """
 
     VERSION: ClassVar[int] = 1
@@ -294,6 +316,25 @@ class Delivery:
     body: str | None = attrs.field(default=None, repr=False)
     reason: str = ""
     revision: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        if not (
+            self.id.__class__ is str
+            and _ID(self.id)
+            and self.webhook.__class__ is self.event.__class__ is self.model.__class__ is str
+            and self.payload.__class__ is str
+            and self.webhook
+            and self.event
+            and self.model
+            and self.created_at.__class__ is self.due_at.__class__ is datetime.datetime
+            and self.created_at.tzinfo is self.due_at.tzinfo is datetime.UTC
+            and self.status is DeliveryStatus.PENDING
+            and self.revision == self.attempt_number == 0
+            and self.attempts == ()
+            and self.reason == ""
+            and self.body is None
+        ):
+            check_fields(self, _DELIVERY)
 
     def claimed(self) -> Delivery:
         """Return the delivery as taken by a worker; the attempt counts from here.
@@ -358,24 +399,86 @@ class Delivery:
         """
         try:
             values = decode(message)
-            version = values.pop("version")
-            if version != cls.VERSION:
-                raise ConfigurationError(
-                    f"delivery message of version {version!r}; this release reads {cls.VERSION}"
-                )
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            name = type(error).__name__
+            raise ConfigurationError(f"not a delivery message ({name})") from None
+        if not isinstance(values, dict) or "version" not in values:
+            raise ConfigurationError("not a delivery message (no version)")
+        version = values.pop("version")
+        if version != cls.VERSION:
+            found = str(version)[:20] if isinstance(version, int) else type(version).__name__
+            raise ConfigurationError(
+                f"delivery message of version {found}; this release reads {cls.VERSION}"
+            )
+        try:
             return cls._from_values(values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            missing = f"no {error.args[0]}" if isinstance(error, KeyError) else type(error).__name__
-            raise ConfigurationError(f"not a delivery message ({missing})") from None
+        except ConfigurationError as error:
+            raise ConfigurationError("not a delivery message", *error.faults) from None
 
     @classmethod
     def _from_values(cls, values: dict[str, Any]) -> Delivery:
-        for field in ("created_at", "due_at"):
-            values[field] = datetime.datetime.fromisoformat(values[field])
-        values["status"] = DeliveryStatus(values["status"])
-        values["attempts"] = tuple(Attempt.from_dict(item) for item in values["attempts"])
-        return cls(**values)
+        fields = read_fields(cls, values)
+        for name in ("created_at", "due_at"):
+            fields[name] = parsed_moment(fields[name])
+        with contextlib.suppress(ValueError):
+            fields["status"] = DeliveryStatus(fields.get("status", DeliveryStatus.PENDING))
+        if isinstance(fields.get("attempts"), list):
+            fields["attempts"] = _attempts(fields["attempts"])
+        return cls(**fields)
+
+
+def _attempts(documents: list[Any]) -> tuple[Attempt, ...]:
+    attempts, faults = [], []
+    for index, document in enumerate(documents):
+        try:
+            attempts.append(Attempt.from_dict(document))
+        except ConfigurationError as error:
+            faults += [fault.under(f"/attempts/{index}") for fault in error.faults]
+    if faults:
+        raise ConfigurationError(*faults)
+    return tuple(attempts)
 
 
 def _values(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in attrs.fields(type(record))}
+
+
+_ID = re.compile(r"[\x21-\x7e]{1,200}").fullmatch
+_DELIVERY = {
+    "id": Kind(
+        "1 to 200 visible ASCII characters",
+        lambda value: TEXT.holds(value) and _ID(value) is not None,
+    ),
+    "webhook": NAME,
+    "event": NAME,
+    "model": NAME,
+    "payload": TEXT,
+    "created_at": MOMENT,
+    "due_at": MOMENT,
+    "status": Kind(
+        f"one of {', '.join(DeliveryStatus)}", lambda value: isinstance(value, DeliveryStatus)
+    ),
+    "attempt_number": COUNT,
+    "attempts": Kind(
+        "a list of attempts",
+        lambda value: isinstance(value, tuple) and all(isinstance(one, Attempt) for one in value),
+    ),
+    "body": TEXT.or_none,
+    "reason": TEXT,
+    "revision": COUNT,
+}
+_ATTEMPT = {
+    "number": COUNT,
+    "started_at": MOMENT,
+    "duration": SECONDS,
+    "method": TEXT,
+    "url": TEXT,
+    "headers": HEADERS,
+    "status": COUNT.or_none,
+    "response_headers": HEADERS,
+    "response_body": TEXT,
+    "error_class": TEXT.or_none,
+    "error": TEXT.or_none,
+    "note": TEXT.or_none,
+    "address": TEXT.or_none,
+}

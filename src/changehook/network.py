@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +25,23 @@ _URL = re.compile(r"(https?)://([^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?", re.IGNORECA
 _AUTHORITY = re.compile(r"(?:\[([^\]]*:[^\]]*)\]|([^:\[\]]+))(?::([0-9]{1,5}))?")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\.?\Z){_LABEL}(?:\.{_LABEL})*\.?")
-_NUMERIC_NAME = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
+_NUMBER = re.compile(r"(?:[^:]*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
+
+
+def _plain(host: str) -> str:
+    """Return the address that a host is a number for, as ``inet_aton`` reads it; a name as it is.
+
+    Parsers disagree on ``0300.1`` and ``127.0.0.1.``; nobody is handed such a spelling.
+    """
+    if not _NUMBER.fullmatch(host):
+        return host
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host.removesuffix(".")))
+    except OSError:
+        raise ValueError(
+            "the host ends in a number and is not an IPv4 address; write four numbers from 0 to "
+            "255, with dots between them"
+        ) from None
 
 
 def _check_host(_: object, __: object, host: str) -> None:
@@ -53,7 +70,8 @@ class Destination:
 
     Args:
         scheme: ``http`` or ``https``.
-        host: lower case, ASCII, an IPv6 address without brackets; a trailing dot is kept.
+        host: lower case, ASCII, an IPv6 address without brackets; the last dot of a name is kept.
+            A number in another spelling, such as ``127.1``, becomes the address.
         port: 1 to 65535.
         target: path and query as sent, at least ``/``.
 
@@ -62,9 +80,14 @@ class Destination:
     """
 
     scheme: str = attrs.field(validator=attrs.validators.in_(tuple(_PORTS)))
-    host: str = attrs.field(validator=_check_host)
+    host: str = attrs.field(converter=_plain, validator=_check_host)
     port: int = attrs.field(validator=_check_port)
     target: str = attrs.field(default="/", repr=False)
+
+    @property
+    def address(self) -> str | None:
+        """The host when it is an address, None when it is a name."""
+        return self.host if ":" in self.host or _NUMBER.fullmatch(self.host) else None
 
     @property
     def origin(self) -> str:
@@ -128,8 +151,9 @@ class _Rule:
 _NEVER, _INTERNAL = True, False
 _TABLE = (
     (_NEVER, "cloud metadata", "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200"),
-    (_NEVER, "cloud metadata", "168.63.129.16 192.0.0.192 fd00:ec2::254 fd00:ec2::23"),
-    (_NEVER, "cloud metadata", "fd20:ce::254 fd00:42::42"),
+    (_NEVER, "cloud metadata", "168.63.129.16 192.0.0.192 fd00:ec2::/32 fd20:ce::254"),
+    (_NEVER, "cloud metadata", "fd00:c1::a9fe:a9fe fd00:100::100:200 fd00:a9fe:a9fe::1"),
+    (_NEVER, "cloud metadata", "fd00:42::42"),
     (_NEVER, "link-local", "169.254.0.0/16 fe80::/10"),
     (_NEVER, "unspecified", "0.0.0.0/8 ::"),
     (_NEVER, "broadcast", "255.255.255.255"),
@@ -157,7 +181,6 @@ _RULES = {
     for version in (4, 6)
 }
 
-_LINK_LOCAL = ipaddress.IPv6Network("fe80::/10")
 _TRANSPARENT = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 # Where an IPv6 address carries an IPv4 one: the network, the bits to its right, a mask to invert.
 _EMBEDDINGS = tuple(
@@ -173,14 +196,6 @@ _EMBEDDINGS = tuple(
         ("2001::/32", 0, 0xFFFFFFFF),  # Teredo's client
     )
 )
-
-
-def _parsed(text: str) -> _Address:
-    bare, scope, _ = text.partition("%")
-    address = ipaddress.ip_address(bare)
-    if scope and address not in _LINK_LOCAL:
-        raise ValueError("only a link-local address has a scope")
-    return address
 
 
 def _views(address: _Address) -> list[_Address]:
@@ -234,7 +249,7 @@ def _entries(allow: tuple[object, ...]) -> frozenset[_Network | str]:
 
 def _entry(value: object, pointer: str) -> _Network | str | Fault:
     text = value.lower() if isinstance(value, str) else ""
-    if _NAME.fullmatch(text) and not _NUMERIC_NAME.fullmatch(text):
+    if _NAME.fullmatch(text) and not _NUMBER.fullmatch(text):
         return text.removesuffix(".")
     try:
         network = ipaddress.ip_network("" if "%" in text else text, strict=False)
@@ -313,9 +328,10 @@ class NetworkPolicy:
         """
         host = destination.host
         try:
-            parsed = _parsed(address)
+            scoped = ipaddress.ip_address(address)
         except ValueError:
             raise BlockedError(f"an address of host {host} is not numeric") from None
+        parsed = type(scoped)(int(scoped))  # without its scope, which no rule asks for
         by_host = host.removesuffix(".") in self._opened or (self.internal_hosts and literal_host)
         closed = {
             view: rule

@@ -18,7 +18,14 @@ from typing import Any, Self
 
 import attrs
 
-from changehook.errors import ChangehookError, ConfigurationError, Fault, VerificationError
+from changehook.errors import (
+    ChangehookError,
+    ConfigurationError,
+    Fault,
+    VerificationError,
+    hides_locals,
+)
+from changehook.exchange import redact_headers
 from changehook.signing import Secret, verify
 
 __all__ = ["Behaviour", "ReceivedRequest", "Receiver", "printed"]
@@ -92,13 +99,16 @@ class Behaviour:
         return 302 if redirects else self.respond
 
 
+Behaviour.__init__ = hides_locals(Behaviour.__init__)  # type: ignore[method-assign]  # attrs wrote it
+
+
 def _is_header(value: object) -> bool:
     return value is None or _VISIBLE.fullmatch(str(value)) is not None
 
 
 @attrs.frozen(kw_only=True)
 class ReceivedRequest:
-    """One request as it came in.
+    """One request as it came in. Its repr shows neither path, query, header values nor body.
 
     Args:
         number: counts from 1.
@@ -114,10 +124,12 @@ class ReceivedRequest:
     number: int
     date: str
     client: str
-    request_line: str
+    request_line: str = attrs.field(repr=False)
     method: str
-    path: str
-    headers: tuple[tuple[str, str], ...]
+    path: str = attrs.field(repr=False)
+    headers: tuple[tuple[str, str], ...] = attrs.field(
+        repr=lambda headers: repr(redact_headers(dict(headers)))
+    )
     body: bytes = attrs.field(repr=False)
     status: int | None = 200
     verdict: str | None = None
@@ -176,6 +188,7 @@ class Receiver:
         ChangehookError: it cannot listen there, or a secret to verify with cannot be had.
     """
 
+    @hides_locals
     def __init__(
         self,
         *,
@@ -285,10 +298,18 @@ class Receiver:
         if not self._secrets:
             return None
         try:
-            verify(body, dict(headers), self._secrets)
+            verify(body, _combined(headers), self._secrets)
         except VerificationError as error:
             return f"INVALID: {error}"
         return "valid"
+
+
+def _combined(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the headers by name; the values of a repeated one are put together (RFC 9110)."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(several) for name, several in values.items()}
 
 
 def _listen(receiver: Receiver, host: str, port: int) -> _Server:

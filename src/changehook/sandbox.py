@@ -1,22 +1,26 @@
-"""The Jinja2 sandbox: compiles and renders templates, and says what they can reach."""
+"""The Jinja2 sandbox: renders templates, says what they can reach, and holds their budget."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+import itertools
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, Undefined, nodes
-from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError, TemplateRuntimeError, TemplateSyntaxError
-from jinja2.runtime import Context, LoopContext
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.utils import Namespace, missing
 
-from changehook.escaping import Absent, RefusedError, Text, check_plain
-from changehook.filters import FILTERS, TextEnvironment
+from changehook.budget import CALL, DEEPEST_CALLS, FUEL, LONGEST_TEXT, SHORT, length
+from changehook.compiler import Generator, sizes
+from changehook.escaping import Absent, RefusedError, Text
+from changehook.filters import FILTERS, TESTS, TextEnvironment
+from changehook.operations import OPERATORS, call_method, operate
 
-__all__ = ["Program"]
+__all__ = ["Program", "open_names"]
 
 _ATTRIBUTES: Mapping[type, str] = {
     dict: "get items keys values",
@@ -29,10 +33,10 @@ _ATTRIBUTES: Mapping[type, str] = {
     LoopContext: "changed cycle depth depth0 first index index0 last length nextitem previtem "
     "revindex revindex0",
 }
-_OPEN = tuple((cls, frozenset(names.split())) for cls, names in _ATTRIBUTES.items())
-_IMPORTS = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-_CLOSED = (*_IMPORTS, nodes.Block, nodes.ScopedEvalContextModifier)
-_NOT_AVAILABLE = "include, import, extends, block and autoescape are not available"
+MOST_STARRED = 256
+MOST_NEAR = 100
+_SIMPLE = frozenset({int, float, bool, type(None)})
+_SCOPES = ("_loop_vars", "_block_vars")  # which Jinja2 passes to each call, for its own use
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (RecursionError, "the template or its data is nested too deeply"),
     (MemoryError, "the template needs too much memory"),
@@ -54,67 +58,128 @@ class _Undefined(StrictUndefined):
     """An undefined whose error says what was looked up, and in what."""
 
     __slots__ = ()
+    _undefined_message = ""  # Jinja2's own would repeat what was looked up, however long it is
 
     def __init__(self, hint: Any = None, obj: Any = missing, name: Any = None, **_: Any) -> None:
-        error: Any = lambda _: _MissingError(hint, name, obj)  # noqa: E731 - stands in for a class
-        super().__init__(hint, obj, name, error)
+        self._undefined_hint = hint
+        self._undefined_obj = obj
+        self._undefined_name = name
+
+    @property
+    def _undefined_exception(self) -> Any:  # type: ignore[override]  # made only when raised
+        found = self._undefined_hint, self._undefined_name, self._undefined_obj
+        return lambda _: _MissingError(*found)
 
 
 Absent.register(Undefined)
 
 
-class _Generator(CodeGenerator):
-    """Compiles each insertion to ``insert`` or, where text is still being made, ``capture``.
+class _Environment(TextEnvironment):
+    """Closed lists of what a template may use, and one way of escaping.
 
-    Nothing is evaluated while compiling, so that building a webhook costs what its length costs.
+    Each rendering has a copy of its own, with the fuel that it has left.
     """
 
-    def _make_finalize(self) -> CodeGenerator._FinalizeInfo:
-        return self._FinalizeInfo(None, None)
+    code_generator_class = Generator
+    intercepted_binops = frozenset(OPERATORS)
+    intercepted_unops = frozenset("-")
 
-    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        self._open(frame)
-
-    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        self.write(")")
-
-    def start_write(self, frame: Frame, node: nodes.Node | None = None) -> None:
-        """Begin what a call block, a filter block or a recursive loop writes."""
-        super().start_write(frame, node)
-        self._open(frame)
-
-    def end_write(self, frame: Frame) -> None:
-        """End it."""
-        self.write(")")
-        super().end_write(frame)
-
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        """Compile ``~``."""
-        self.write("environment.joined((")
-        for operand in node.nodes:
-            self.visit(operand, frame)
-            self.write(", ")
-        self.write("))")
-
-    def _open(self, frame: Frame) -> None:
-        self.write("environment.insert(" if frame.buffer is None else "environment.capture(")
-
-
-class _Environment(TextEnvironment):
-    """Closed lists of what a template may use, and one way of escaping."""
-
-    code_generator_class = _Generator
-    intercepted_binops = frozenset("%")
-
-    def __init__(self, text: type[Text]) -> None:
+    def __init__(self, text: type[Text], fuel: int) -> None:
         super().__init__(optimized=False, undefined=_Undefined, keep_trailing_newline=True)
         self.text = text
-        self.insert = text.insert
-        self.capture = text.capture
-        self.concat = text.concat  # type: ignore[assignment, method-assign]  # static in Jinja2
-        self.joined = text.joined
+        self.most_fuel = fuel
+        self.fuel = fuel
+        self.depth = 0
+        self.parts: dict[str | None, int] = {}
+        self.sizes: dict[nodes.Node, int] = {}
         self.filters = dict(FILTERS)
+        self.tests = dict(TESTS)
         self.globals = {name: self.globals[name] for name in ("range", "dict", "namespace")}
+
+    def fuelled(self) -> _Environment:
+        """Return a copy with all of its fuel."""
+        copy = object.__new__(_Environment)
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def measure(self, tree: nodes.Template) -> None:
+        """Remember how many parts the loops and macros of a template have.
+
+        Raises:
+            RefusedError: the template has too many parts, is too deep, or uses what is closed.
+        """
+        self.sizes = sizes(tree)
+        for node, size in self.sizes.items():
+            if isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock):
+                name = "for" if isinstance(node, nodes.For) else getattr(node, "name", None)
+                self.parts[name] = max(self.parts.get(name, 0), size)
+
+    def insert(self, value: Any) -> str:
+        """Return what the output holds for a value."""
+        self._pay_for_text(value)
+        return self.text.insert(value)
+
+    def capture(self, value: Any) -> Text:
+        """Return a value as a part of text that is still being made."""
+        self._pay_for_text(value)
+        return self.text.capture(value)
+
+    def concat(self, parts: Any) -> Text:
+        """Return the text of literal parts and captured ones."""
+        self.make_text(sum(map(len, parts)))
+        text = self.text.concat(parts)
+        self.spend(len(text.output) >> 3)
+        return text
+
+    def joined(self, values: Sequence[Any], glue: Any = "") -> str:
+        """Return values joined as text: ``~`` and the filter ``join``."""
+        texts = [value if value.__class__ is str else self._spelt(value) for value in values]
+        between = self._spelt(glue)
+        self.make_text(sum(map(len, texts)) + len(between) * len(texts))
+        if not any(isinstance(value, Text) for value in (glue, *values)):
+            return between.join(texts)
+        text = self.text.joined(values, glue)
+        self.spend(len(text.output) >> 3 if isinstance(text, Text) else 0)
+        return text
+
+    def steps(self, iterable: Any, parts: int) -> Iterable[Any]:
+        """Return what a loop goes through, and pay for it: ``parts`` for each item."""
+        if isinstance(iterable, str | list | dict | tuple | range):
+            self.spend(len(iterable) * parts)
+            return iterable
+        return self._stepped(iter(iterable), parts)
+
+    def compared(self, value: Any) -> Any:
+        """Return an operand of a comparison, and pay for it."""
+        if value.__class__ not in _SIMPLE:
+            self.read(value)
+        return value
+
+    def searched(self, value: Any, wanted: int | None = None) -> Any:
+        """Return what ``in`` searches, and pay for it; ``wanted``: the length of a constant."""
+        self.read(value)
+        self.search(value, wanted)
+        return value
+
+    def starred(self, values: Any) -> Any:
+        """Return what stands after ``*`` or ``**`` in a call, and pay for it."""
+        self.spend(length(values))
+        if not isinstance(values, list | tuple | dict) or len(values) > MOST_STARRED:
+            raise RefusedError(f"* and ** take a list or an object of up to {MOST_STARRED} values")
+        self.read(values)
+        return values
+
+    def sliced(self, value: Any, start: Any, stop: Any, step: Any) -> Any:
+        """Return a slice."""
+        if not isinstance(value, str | list | tuple | range):
+            return self._attribute(value, None)
+        part = slice(start, stop, step)
+        items = len(range(*part.indices(len(value))))
+        if isinstance(value, str):
+            self.make_text(items)
+        else:
+            self.make_list(items)
+        return value[part]
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return what a dot finds: keys win over methods."""
@@ -124,6 +189,8 @@ class _Environment(TextEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """Return what brackets find."""
+        if argument.__class__ is not str:
+            self.compared(argument)
         try:
             if isinstance(obj, dict | list | str | tuple | range):
                 return obj[argument]
@@ -132,10 +199,69 @@ class _Environment(TextEnvironment):
         return self._attribute(obj, argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Return what ``%`` gives, which makes text of what stands after it."""
-        if isinstance(left, str):
-            check_plain(right)
-        return left % right
+        """Return what an operator gives."""
+        return operate(self, operator, left, right)
+
+    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
+        """Return what a minus sign gives."""
+        self.make_bits(arg.bit_length() if isinstance(arg, int) else 0)
+        return -arg
+
+    def call(self, context: Context, obj: Any, /, *values: Any, **named: Any) -> Any:
+        """Return what a macro, a function or a method gives; nothing else can be called."""
+        for name in _SCOPES:
+            named.pop(name, None)
+        self.spend(CALL + len(values) + len(named))
+        if isinstance(obj, Macro):
+            return self._deeper(self.parts[obj.name], obj, context.eval_ctx, *values, **named)
+        if isinstance(obj, LoopContext):
+            (iterable,) = values
+            return self._deeper(0, obj, self.steps(iterable, self.parts["for"]), **named)
+        owner = getattr(obj, "__self__", None)
+        if isinstance(owner, str | list | tuple | dict) and _is_open(owner, obj.__name__):
+            return call_method(self, obj, values, named)
+        self.read_all((*values, *named.values()))
+        if isinstance(owner, LoopContext):
+            return obj(*values, **named)
+        if any(obj is each for each in self.globals.values()):
+            return self._built(obj, values, named)
+        length(obj)  # raises what was looked for, if it is not there
+        raise RefusedError("only macros, functions and methods can be called")
+
+    def _built(self, build: Any, values: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        for value in values:
+            if not isinstance(value, int | dict | list | tuple):
+                length(value)  # raises what was looked for, if it is not there
+                raise TypeError
+            for pair in value if isinstance(value, list | tuple) else ():
+                self.key(pair[0])
+        return build(*values, **named)
+
+    def _deeper(self, parts: int, call: Any, *values: Any, **named: Any) -> Any:
+        self.spend(CALL + parts)
+        if self.depth == DEEPEST_CALLS:
+            raise RefusedError(f"calls itself more than {DEEPEST_CALLS} deep")
+        self.depth += 1
+        try:
+            return call(*values, **named)
+        finally:
+            self.depth -= 1
+
+    def _stepped(self, items: Iterator[Any], parts: int) -> Iterator[Any]:
+        for item in items:
+            self.spend(parts)
+            yield item
+
+    def _pay_for_text(self, value: Any) -> None:
+        if value.__class__ is str:
+            if len(value) > SHORT:
+                self.make_text(len(value))
+        else:
+            self.make_text(32 + self.read(value))
+
+    def _spelt(self, value: Any) -> str:
+        self._pay_for_text(value)
+        return self.text.characters(value)
 
     def _attribute(self, obj: Any, name: Any) -> Any:
         if isinstance(obj, Undefined):
@@ -146,8 +272,16 @@ class _Environment(TextEnvironment):
 
 
 def _is_open(obj: Any, name: str) -> bool:
-    is_namespace = isinstance(obj, Namespace) and not name.startswith("_")
-    return is_namespace or any(name in names for cls, names in _OPEN if isinstance(obj, cls))
+    if isinstance(obj, Namespace):
+        return not name.startswith("_")
+    return name in open_names(obj.__class__)
+
+
+@functools.cache
+def open_names(cls: type) -> frozenset[str]:
+    """Return the names of what templates may read of values of a type."""
+    names = [each for base, each in _ATTRIBUTES.items() if issubclass(cls, base)]
+    return frozenset(" ".join(names).split())
 
 
 class Program:
@@ -156,15 +290,20 @@ class Program:
     Args:
         source: the template, with line feeds as line ends.
         text: how what it inserts is escaped.
+        most: characters of output.
+        fuel: steps that one rendering may take.
 
     Raises:
         RefusedError: the source is not a template, or uses what is not available.
     """
 
-    def __init__(self, source: str, text: type[Text]) -> None:
+    def __init__(
+        self, source: str, text: type[Text], most: int = LONGEST_TEXT, fuel: int = FUEL
+    ) -> None:
         self._source = source
+        self._most = most
         self.is_constant = not any(mark in source for mark in ("{{", "{%", "{#"))
-        self._template = None if self.is_constant else _compiled(source, text)
+        self._template = None if self.is_constant else _compiled(source, text, fuel)
 
     def render(self, context: Mapping[str, Any]) -> str:
         """Return the output for a context of plain JSON data, which is left as it was.
@@ -175,24 +314,40 @@ class Program:
         template = self._template
         if template is None:
             return self._source
+        environment: Any = template.environment
         try:
-            return "".join(template.root_render_func(template.new_context(dict(context))))
+            return self._output(template, environment.fuelled(), context)
         except Exception as error:
             message = _failure(error, self._source, context)
             raise RefusedError(message, _line(error, template)) from None
 
+    def _output(
+        self, template: Template, environment: _Environment, variables: Mapping[str, Any]
+    ) -> str:
+        run: Any = template.root_render_func
+        context = Context(environment, {**environment.globals, **variables}, None, {})
+        pieces, room = [], self._most
+        for piece in run(context, environment=environment):
+            room -= len(piece)
+            if room < 0:
+                raise RefusedError(f"gives more than {self._most} characters")
+            pieces.append(piece)
+        return "".join(pieces)
 
-def _compiled(source: str, text: type[Text]) -> Template:
-    environment = _Environment(text)
+
+def _compiled(source: str, text: type[Text], fuel: int) -> Template:
+    environment = _Environment(text, fuel)
     try:
         tree = environment.parse(source)
+        environment.measure(tree)
         template = environment.from_string(tree)
+        environment.sizes = {}
     except TemplateSyntaxError as error:
         raise RefusedError(str(error.message), error.lineno) from None
+    except RefusedError:
+        raise
     except Exception:
         raise RefusedError("is nested too deeply, or holds too long a number") from None
-    for node in tree.find_all(_CLOSED):
-        raise RefusedError(_NOT_AVAILABLE, node.lineno)
     return template
 
 
@@ -215,11 +370,16 @@ def _failure(error: Exception, source: str, context: Mapping[str, Any]) -> str:
     return next(message for kind, message in _FAILURES if isinstance(error, kind))
 
 
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and len(name) <= SHORT and name.isidentifier()
+
+
 def _missing(name: Any, obj: Any, source: str, context: Mapping[str, Any]) -> str:
     if not isinstance(name, str) or name not in source:  # it may be a value of the data
         return "what was looked up by a computed name or a number is not there"
     if obj is None:
         return f'"{name}" was looked up in null; test the value before it, as in "is not none"'
     names = context if obj is missing else obj if isinstance(obj, dict) else ()
-    near = difflib.get_close_matches(name, [key for key in names if isinstance(key, str)], n=1)
+    short = [key for key in itertools.islice(names, MOST_NEAR) if _is_name(key)]
+    near = difflib.get_close_matches(name, short, n=1) if _is_name(name) else []
     return f'"{name}" is not defined' + (f'; did you mean "{near[0]}"?' if near else "")

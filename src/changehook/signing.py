@@ -9,9 +9,15 @@ import re
 import secrets as randomness
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
 
-from changehook.errors import ChangehookError, ConfigurationError, SetupError, VerificationError
+from changehook.errors import (
+    ChangehookError,
+    ConfigurationError,
+    SetupError,
+    VerificationError,
+    hides_locals,
+)
 
 __all__ = ["SCHEMES", "Secret", "default_scheme", "generate_secret", "sign", "verify"]
 
@@ -21,12 +27,14 @@ HUB = "x-hub-signature-256"
 SCHEMES = (HOOK, STANDARD, HUB)
 
 _HEADERS = {HOOK: "X-Hook-Signature", STANDARD: "webhook-signature", HUB: "X-Hub-Signature-256"}
+_RELEVANT = {"webhook-id", "webhook-timestamp", *map(str.lower, _HEADERS.values())}
 _PREFIX = "whsec_"
 _ENVIRONMENT = "env:"
 _HOW_TO_MAKE_ONE = "changehook.generate_secret() makes one"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ID = re.compile(rb"[^.]+")
 _SECONDS = re.compile(rb"[0-9]{1,12}")
+MOST_SIGNATURES = 64
 
 
 class Secret:
@@ -43,6 +51,7 @@ class Secret:
     __slots__ = ("_source",)
     _source: str | Callable[[], str]
 
+    @hides_locals
     def __init__(self, value: str | Callable[[], str] | Secret) -> None:
         source = value._source if isinstance(value, Secret) else value
         fault = _source_fault(source)
@@ -62,6 +71,7 @@ class Secret:
         """True when the secret itself was given, and nothing has to be looked up."""
         return isinstance(self._source, str) and self.reference is None
 
+    @hides_locals
     def reveal(self) -> str:
         """Return the secret itself.
 
@@ -73,7 +83,7 @@ class Secret:
             return _from_environment(self.reference.removeprefix(_ENVIRONMENT))
         if isinstance(self._source, str):
             return self._source
-        return _from_callable(self._source)
+        return _from_callable(self)
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -101,6 +111,7 @@ def generate_secret() -> str:
     return _PREFIX + base64.b64encode(randomness.token_bytes(32)).decode("ascii")
 
 
+@hides_locals
 def sign(
     body: bytes,
     *,
@@ -142,6 +153,7 @@ def sign(
     return headers
 
 
+@hides_locals
 def verify(
     body: bytes,
     headers: Mapping[str, str],
@@ -166,14 +178,14 @@ def verify(
         schemes: the ones to accept, out of ``SCHEMES``; None for all.
 
     Raises:
-        VerificationError: a signature, or what belongs to it, is missing or wrong.
+        VerificationError: a signature, or what belongs to it, is missing or wrong, or stands twice.
         ConfigurationError: a secret or a scheme cannot be used.
         TypeError: the body is not bytes.
     """
     _require_bytes(body)
     keys = _keys(secrets, ConfigurationError)
     wanted = _known(schemes, ConfigurationError) or SCHEMES
-    received = {name.lower(): value.encode(errors="replace") for name, value in headers.items()}
+    received = _received(headers)
     found = [scheme for scheme in wanted if _HEADERS[scheme].lower() in received]
     if not found:
         raise VerificationError(f"not signed: there is no header {_names(wanted)}")
@@ -239,9 +251,9 @@ def _from_environment(name: str) -> str:
     return os.environ[name]
 
 
-def _from_callable(source: Callable[[], str]) -> str:
+def _from_callable(secret: Secret) -> str:
     try:
-        value = source()
+        value = cast("Callable[[], str]", secret._source)()
     except Exception as error:
         fault = f"raised {type(error).__name__}"
     else:
@@ -321,6 +333,18 @@ def _hub(body: bytes, key: Secret) -> str:
 _SINGLE: Mapping[str, Callable[[bytes, Secret], str]] = {HOOK: _hook, HUB: _hub}
 
 
+def _received(headers: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the headers that matter; one that stands twice could be read in two ways."""
+    received: dict[str, bytes] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in received:
+            raise VerificationError(f"{lower} stands twice, in different case")
+        if lower in _RELEVANT:
+            received[lower] = value.encode(errors="replace")
+    return received
+
+
 def _check_moment(received: Mapping[str, bytes], tolerance: float, now: float) -> None:
     for name in ("webhook-id", "webhook-timestamp"):
         if not received.get(name):
@@ -345,7 +369,8 @@ def _made_by(
         return any(_same(_SINGLE[scheme](body, key), value) for key in keys)
     content = b".".join([received["webhook-id"], received["webhook-timestamp"], body])
     expected = [_standard(content, key) for key in keys if _is_standard(key)]
-    return any(_same(one, item) for one in expected for item in value.split(b" "))
+    items = value.split(b" ", MOST_SIGNATURES)[:MOST_SIGNATURES]
+    return any(_same(one, item) for one in expected for item in items)
 
 
 def _same(expected: str, value: bytes) -> bool:

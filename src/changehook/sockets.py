@@ -1,4 +1,4 @@
-"""From a host name to a connected socket, and every call on it within one deadline and byte budget.
+"""From addresses to a connected socket, and every call on it within one deadline and byte budget.
 
 ``http.client`` loops in places that no time-out of its own reaches: a receiver that drips, endless
 ``100 Continue``, endless trailers. The limits stand where all those loops pass: in the socket.
@@ -6,24 +6,19 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import enum
 import errno
-import http.client
-import ipaddress
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from changehook.errors import (
     AttemptError,
     ConnectError,
     DeadlineError,
-    DNSError,
     ProtocolError,
     SetupError,
     TLSError,
@@ -33,12 +28,9 @@ __all__ = [
     "DeadlineSocket",
     "DeadlineTLSSocket",
     "Limits",
-    "Lookups",
     "Phase",
     "classified",
     "connect",
-    "numeric",
-    "resolve",
     "secure",
 ]
 
@@ -46,10 +38,7 @@ HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 64 * 1024
 CONNECT_SECONDS = 5.0
 MAX_ADDRESSES = 4
-MAX_LOOKUPS = 8
-MAX_LOOKUPS_OF_DATA = 4
-
-_Answer = concurrent.futures.Future[Sequence[str]]
+RECORDS = 16 * 1024  # bytes that pass between OpenSSL and the network at once
 
 
 class Phase(enum.StrEnum):
@@ -85,8 +74,9 @@ class Limits:
     def enter(self, phase: Phase) -> None:
         """Go on to the next phase; an answer's head and its body have a budget each."""
         self.phase = phase
-        self.received = 0
         self._budget = BODY_LIMIT if phase is Phase.BODY else HEAD_LIMIT
+        if phase is not Phase.BODY:
+            self.received = 0
 
     def remaining(self) -> float:
         """Return the seconds left, more than 0.
@@ -104,16 +94,24 @@ class Limits:
         return DeadlineError(f"{self._seconds:g} s passed while {self.phase} {self.where}")
 
     def check_budget(self) -> None:
-        """Return if more bytes may be received.
+        """Return if more bytes may come from the network.
 
         Raises:
+            TLSError: no more may, and TLS is not agreed on yet.
             ProtocolError: no more may.
         """
-        if self.received >= self._budget:
-            raise ProtocolError(f"the response head of {self.where} is longer than 64 KiB")
+        if self._budget > 0:
+            return
+        if self.phase is Phase.TLS:
+            raise TLSError(f"{self.where} sent more than 64 KiB before TLS was agreed on")
+        raise ProtocolError(f"the response head of {self.where} is longer than 64 KiB")
+
+    def spend(self, received: int) -> None:
+        """Take note of bytes that came from the network, those of TLS included."""
+        self._budget -= received
 
     def count(self, received: int) -> None:
-        """Take note of bytes received; 0 is the end of the stream.
+        """Take note of bytes of an answer; 0 is the end of the stream.
 
         Raises:
             ProtocolError: the stream ended inside the head.
@@ -131,23 +129,12 @@ class DeadlineSocket(socket.socket):
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receive as ``socket.recv_into`` does, within the limits."""
-        limits = self.limits
-        limits.check_budget()
-        self.settimeout(limits.remaining())
-        try:
-            received = super().recv_into(buffer, nbytes or len(buffer), flags)
-        except TimeoutError:
-            raise limits.late() from None
-        limits.count(received)
+        received = self._receive(buffer, nbytes or len(buffer), flags)
+        self.limits.count(received)
         return received
 
-    def send(self, data: Any, flags: int = 0) -> int:
-        """Send as ``socket.send`` does, within the limits."""
-        self.settimeout(self.limits.remaining())
-        return super().send(data, flags)
-
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send as ``socket.sendall`` does, within the limits; TLS does it by ``send``."""
+        """Send as ``socket.sendall`` does, within the limits."""
         limits = self.limits
         self.settimeout(limits.remaining())
         try:
@@ -155,9 +142,85 @@ class DeadlineSocket(socket.socket):
         except TimeoutError:
             raise limits.late() from None
 
+    def pending(self) -> int:
+        """Return how many bytes were taken from the network and given to nobody yet."""
+        return 0
 
-class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
-    """The same over TLS; a context of ``tls.TLSContexts`` makes it."""
+    def _receive(self, buffer: Any, nbytes: int, flags: int = 0) -> int:
+        limits = self.limits
+        limits.check_budget()
+        self.settimeout(limits.remaining())
+        try:
+            received = super().recv_into(buffer, nbytes, flags)
+        except TimeoutError:
+            raise limits.late() from None
+        limits.spend(received)
+        return received
+
+
+class DeadlineTLSSocket(DeadlineSocket):
+    """The same over TLS.
+
+    It is no ``ssl.SSLSocket``: OpenSSL alone with a socket reads on in C, past every deadline, for
+    as long as records without data come, such as session tickets. Here it reads from memory, and
+    whatever gets there has passed the limits.
+    """
+
+    _tls: ssl.SSLObject
+
+    def handshake(self, context: ssl.SSLContext, name: str) -> None:
+        """Agree on TLS with the receiver of this name."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self._perform(self._tls.do_handshake)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receive within the limits; a stream that ends without TLS's own end has ended too."""
+        try:
+            received: int = self._perform(self._tls.read, nbytes or len(buffer), buffer)
+        except ssl.SSLEOFError:
+            received = 0
+        self.limits.count(received)
+        return received
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send within the limits."""
+        with memoryview(data) as view:
+            sent = 0
+            while sent < len(view):
+                sent += self._perform(self._tls.write, view[sent : sent + RECORDS])
+
+    def pending(self) -> int:
+        """Return how many bytes were taken from the network and given to nobody yet."""
+        return self._tls.pending() + self._incoming.pending
+
+    def _perform(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a step of TLS returns, after moving the bytes that it needs and makes."""
+        while True:
+            try:
+                result = step(*arguments)
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    self._flush()  # the alert that tells the receiver what is wrong
+                raise
+            else:
+                self._flush()
+                return result
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            super().sendall(self._outgoing.read())
+
+    def _fill(self) -> None:
+        buffer = bytearray(RECORDS)
+        received = self._receive(buffer, RECORDS)
+        if received:
+            self._incoming.write(memoryview(buffer)[:received])
+        else:
+            self._incoming.write_eof()
 
 
 def secure(sock: DeadlineSocket, context: ssl.SSLContext, name: str) -> DeadlineTLSSocket:
@@ -165,138 +228,18 @@ def secure(sock: DeadlineSocket, context: ssl.SSLContext, name: str) -> Deadline
 
     Raises:
         DeadlineError: the deadline passed.
+        TLSError: the handshake was too long.
         OSError: TLS was not agreed on.
     """
-    limits = sock.limits
-    limits.enter(Phase.TLS)
-    wrapped = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
-    tls = cast(DeadlineTLSSocket, wrapped)
-    tls.limits = limits
+    sock.limits.enter(Phase.TLS)
+    tls = DeadlineTLSSocket(sock.family, sock.type, sock.proto, sock.detach())
+    tls.limits, tls.address = sock.limits, sock.address
     try:
-        # Over TLS the time-out of a socket is the time for the whole handshake, not for each read.
-        tls.settimeout(limits.remaining())
-        tls.do_handshake()
-    except TimeoutError:
-        tls.close()
-        raise limits.late() from None
+        tls.handshake(context, name)
     except BaseException:
         tls.close()
         raise
     return tls
-
-
-def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the numeric addresses that the system's resolver has for a name, in its order.
-
-    Raises:
-        OSError: it has none.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-def numeric(host: str) -> str | None:
-    """Return the address that a host is a number for, None when it is a name.
-
-    Beside the usual spellings these are the ones of ``inet_aton``, which resolvers read too:
-    ``2852039166``, ``127.1``, ``0x7f.1``. A trailing dot changes nothing.
-    """
-    bare = host.removesuffix(".")
-    with contextlib.suppress(ValueError):
-        return str(ipaddress.ip_address(bare))
-    with contextlib.suppress(OSError):
-        return socket.inet_ntoa(socket.inet_aton(bare))
-    return None
-
-
-class Lookups:
-    """Looks names up in a bounded number of daemon threads, since ``getaddrinfo`` has no time-out.
-
-    A look-up that hangs keeps its thread until the system's resolver gives up. When all of them
-    hang, others wait for one, each until its own deadline. Names that come from data may use half
-    of the threads, so that whoever chooses those names cannot hold up the others.
-
-    Args:
-        resolver: returns the addresses of a name.
-    """
-
-    def __init__(self, resolver: Callable[[str, int], Sequence[str]]) -> None:
-        self._resolver = resolver
-        self._free = threading.BoundedSemaphore(MAX_LOOKUPS)
-        self._free_to_data = threading.BoundedSemaphore(MAX_LOOKUPS_OF_DATA)
-
-    def addresses(
-        self, host: str, port: int, limits: Limits, *, literal_host: bool = True
-    ) -> list[str]:
-        """Return the numeric addresses of a host; one that is an address already is not looked up.
-
-        Args:
-            host: a name or an address.
-            port: passed on to the resolver.
-            limits: those of the attempt.
-            literal_host: whether the host stands literally in the definition; False: it is data.
-
-        Raises:
-            DNSError: there are none, or no thread can be started to look them up.
-            DeadlineError: the deadline passed; the look-up goes on in its thread, to no effect.
-        """
-        try:
-            return [str(ipaddress.ip_address(host))]
-        except ValueError:
-            pass
-        slots = (self._free,) if literal_host else (self._free_to_data, self._free)
-        try:
-            texts = self._look_up(host, port, limits, _taken(slots, limits))
-            found = [str(ipaddress.ip_address(text)) for text in texts]
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else None
-            raise DNSError(f"{host} has no address: {reason or type(error).__name__}") from None
-        if not found:
-            raise DNSError(f"{host} has no address")
-        return found
-
-    def _look_up(
-        self, host: str, port: int, limits: Limits, slots: contextlib.ExitStack
-    ) -> Sequence[str]:
-        answer: _Answer = concurrent.futures.Future()
-        task = (host, port, answer, slots)
-        thread = threading.Thread(
-            target=self._run, args=task, name="changehook-lookup", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:
-            # Python 3.12 starts no thread while the process exits; the caller still has to deliver.
-            # Only the words tell: neither is_finalizing() nor the main thread shows it in time.
-            if "interpreter shutdown" not in str(error):
-                slots.close()
-                raise DNSError(f"{host} was not looked up: no thread can be started") from None
-            self._run(*task)
-        try:
-            failure = answer.exception(limits.remaining())
-        except TimeoutError:
-            raise limits.late() from None
-        if failure is not None:
-            raise failure
-        return answer.result()
-
-    def _run(self, host: str, port: int, answer: _Answer, slots: contextlib.ExitStack) -> None:
-        try:
-            answer.set_result(self._resolver(host, port))
-        except Exception as error:
-            answer.set_exception(error)
-        finally:
-            slots.close()
-
-
-def _taken(slots: Sequence[threading.Semaphore], limits: Limits) -> contextlib.ExitStack:
-    """Return what gives all of the slots back; when one is not free in time, none is kept."""
-    with contextlib.ExitStack() as taken:
-        for slot in slots:
-            if not slot.acquire(timeout=limits.remaining()):
-                raise limits.late()
-            taken.callback(slot.release)
-        return taken.pop_all()
 
 
 def connect(addresses: Sequence[str], port: int, limits: Limits) -> DeadlineSocket:
@@ -365,26 +308,32 @@ def classified(error: Exception, limits: Limits) -> AttemptError:
         code = re.search(r"failed: ([0-9]{3})", str(error))
         reason = f"it answered {code[1]}" if code else kind
         return ConnectError(f"the proxy opened no way to {where}: {reason}")
-    if isinstance(error, ssl.SSLEOFError | ConnectionError):
+    if isinstance(error, ConnectionError):
         return ProtocolError(f"{where} closed the connection before it answered")
     if isinstance(error, ssl.SSLError):
         return TLSError(_tls_trouble(error, where))
     if limits.phase is Phase.REQUEST:
         return SetupError(f"the request to {where} has a part that HTTP forbids")
-    if isinstance(error, http.client.BadStatusLine | http.client.UnknownProtocol):
-        return ProtocolError(f"{where} answered with something that is not HTTP/1")
     return ProtocolError(f"the answer of {where} cannot be read ({kind})")
 
 
 def _tls_trouble(error: Exception, where: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         known = _CERTIFICATE_TROUBLE.get(error.verify_code)
-        return f"the certificate of {where} {known or f'is not trusted: {error.verify_message}'}"
-    if not isinstance(error, ssl.SSLError):
+        return f"the certificate of {where} {known or _untrusted(error)}"
+    if isinstance(error, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return f"{where} closed the connection during the TLS handshake ({type(error).__name__})"
-    if error.reason in _NOT_TLS:
+    reason = getattr(error, "reason", None) or type(error).__name__
+    if reason in _NOT_TLS:
         return f"{where} does not speak TLS"
-    return f"no TLS with {where}: {error.reason or type(error).__name__}"
+    return f"no TLS with {where}: {_TLS_TROUBLE.get(reason, '')}{reason}"
+
+
+def _untrusted(error: ssl.SSLCertVerificationError) -> str:
+    """Return OpenSSL's words, and what to write where an authority of one's own is missing."""
+    hint = "; name the file of its authority in ca_file_path"
+    known = error.verify_code in _UNKNOWN_AUTHORITY
+    return f"is not trusted: {error.verify_message}{hint if known else ''}"
 
 
 _CERTIFICATE_TROUBLE = {  # X509_V_ERR_* of OpenSSL
@@ -392,5 +341,11 @@ _CERTIFICATE_TROUBLE = {  # X509_V_ERR_* of OpenSSL
     10: "has expired",
     62: "is for another name",
     64: "is for another address",
+}
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+_TLS_TROUBLE = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a certificate of the sender, who has none: ",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks no version that is safe, 1.2 or later: ",
+    "UNSUPPORTED_PROTOCOL": "it speaks no version that is safe, 1.2 or later: ",
 }
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})

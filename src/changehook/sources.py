@@ -7,15 +7,16 @@ import fnmatch
 import logging
 import os
 import re
+import stat
 import threading
 import tomllib
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from changehook.encoding import decode_strict
-from changehook.errors import ConfigurationError, Fault
+from changehook.encoding import SHOWN_KEY, decode_strict, text_of
+from changehook.errors import ConfigurationError, Fault, hides_locals, pointer_to
 from changehook.forks import after_fork_in_child
 from changehook.webhooks import Webhook
 
@@ -26,7 +27,15 @@ logger = logging.getLogger(__name__)
 SELECTIONS = 4096
 """How many (event, model) pairs an index remembers the answer for."""
 
+LARGEST_FILE = 2 * 1024 * 1024
+"""How many bytes of definitions are read from a file."""
+
+MOST_WEBHOOKS = 10_000
+MOST_FAULTS = 100
+
 _GLOB = re.compile(r"[*?\[]")
+# The parser of TOML takes a time that grows with the square of these.
+_LONG_KEY = re.compile(r"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){8}""")
 
 
 class _Index:
@@ -36,28 +45,17 @@ class _Index:
         self.webhooks = tuple(webhooks)
         _check(self.webhooks)
         self.by_name = {webhook.name: webhook for webhook in self.webhooks}
-        self._exact: dict[tuple[str, str], list[int]] = {}
-        self._globs: list[tuple[Callable[[str], object], Callable[[str], object], int]] = []
+        self._events, self._models = _Listeners(), _Listeners()
         for position, webhook in enumerate(self.webhooks):
             if webhook.enabled:
-                self._add(webhook, position)
+                self._events.add(webhook.events, position)
+                self._models.add(webhook.object_types, position)
         self.selections: dict[tuple[str, str], tuple[Webhook, ...]] = {}
-
-    def _add(self, webhook: Webhook, position: int) -> None:
-        for event in webhook.events:
-            for model in webhook.object_types:
-                if _GLOB.search(event) or _GLOB.search(model):
-                    self._globs.append((_matcher(event), _matcher(model), position))
-                else:
-                    self._exact.setdefault((event, model), []).append(position)
 
     def select(self, event: str, model: str) -> tuple[Webhook, ...]:
         """Return the listeners of a pair that is not remembered yet, in the order of definition."""
         _check_pair(event, model)
-        positions = set(self._exact.get((event, model), ()))
-        positions.update(
-            at for event_of, model_of, at in self._globs if event_of(event) and model_of(model)
-        )
+        positions = self._events.of(event) & self._models.of(model)
         found = tuple(self.webhooks[position] for position in sorted(positions))
         if len(self.selections) >= SELECTIONS:
             self.selections.clear()
@@ -65,8 +63,28 @@ class _Index:
         return found
 
 
-def _matcher(pattern: str) -> Callable[[str], object]:
-    return re.compile(fnmatch.translate(pattern)).match
+class _Listeners:
+    """Which webhooks, by position, list a name or a glob that matches it."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, set[int]] = {}
+        self._globs: dict[str, tuple[Callable[[str], object], set[int]]] = {}
+
+    def add(self, names: Iterable[str], position: int) -> None:
+        """Add the names of one webhook."""
+        for name in names:
+            if _GLOB.search(name) is None:
+                self._exact.setdefault(name, set()).add(position)
+            elif name in self._globs:
+                self._globs[name][1].add(position)
+            else:
+                self._globs[name] = (re.compile(fnmatch.translate(name)).match, {position})
+
+    def of(self, name: str) -> Set[int]:
+        """Return the webhooks of a name."""
+        exact: Set[int] = self._exact.get(name, frozenset())
+        found = [positions for matches, positions in self._globs.values() if matches(name)]
+        return frozenset().union(exact, *found) if found else exact
 
 
 def _check_pair(event: object, model: object) -> None:
@@ -166,16 +184,17 @@ class WebhookRegistry:
             self._index = _Index(hook for hook in self._index.webhooks if hook.name != name)
 
 
+@hides_locals
 def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
     """Return the webhooks of a file.
 
     Args:
         path: ``.toml`` with ``[[webhooks]]`` tables; or ``.json`` with ``{"webhooks": [...]}``, a
-            list of webhooks, or one webhook.
+            list of webhooks, or one webhook. UTF-8, at most 2 MiB and 10,000 webhooks.
 
     Raises:
         ConfigurationError: the file cannot be read; or every fault of every webhook in it, as
-            ``/webhooks/0/url: ...``.
+            ``/webhooks/0/url: ...``, up to 100.
     """
     documents = _documents(Path(path))
     webhooks, faults = [], []
@@ -184,6 +203,8 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
             webhooks.append(Webhook.from_dict(document))
         except ConfigurationError as error:
             faults += [fault.under(f"/webhooks/{position}") for fault in error.faults]
+            if len(faults) >= MOST_FAULTS:
+                raise ConfigurationError(*faults[:MOST_FAULTS], _MORE_FAULTS) from None
     if not faults:
         try:
             _check(webhooks)
@@ -194,36 +215,67 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
     return webhooks
 
 
+_MORE_FAULTS = f"these are the first {MOST_FAULTS} faults; there may be more"
+
+
 def _documents(path: Path) -> Sequence[Any]:
     document = _parsed(path)
     if isinstance(document, Mapping) and document.keys() <= {"webhook"}:
         write = "[[webhooks]]" if _is_toml(path) else '{"webhooks": [...]}'
         raise ConfigurationError(f"{path}: holds no webhooks; write {write}")
     if isinstance(document, Mapping) and "webhooks" in document:
-        faults = [
-            Fault(f"/{key}", "unknown; the file has webhooks")
-            for key in document
-            if key != "webhooks"
-        ]
-        if faults:
+        strange = [key[:SHOWN_KEY] for key in document if key != "webhooks"]
+        if strange:
+            faults = [Fault(pointer_to(key), _UNKNOWN) for key in strange[:MOST_FAULTS]]
             raise ConfigurationError(*faults)
         document = document["webhooks"]
     elif isinstance(document, Mapping):
         document = [document]
     if not isinstance(document, list):
         raise ConfigurationError(Fault("/webhooks", "expected a list of webhooks"))
+    if len(document) > MOST_WEBHOOKS:
+        raise ConfigurationError(
+            Fault(
+                "/webhooks", f"{len(document)} webhooks, and a file holds at most {MOST_WEBHOOKS}"
+            )
+        )
     return document
+
+
+_UNKNOWN = "unknown; the file has webhooks"
 
 
 def _parsed(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text) if _is_toml(path) else decode_strict(text)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
+        data = _read(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"{path}: cannot be read ({reason})") from None
+    try:
+        text = text_of(data)
+        return _parsed_toml(text) if _is_toml(path) else decode_strict(text)
     except (ValueError, RecursionError) as error:
         kind = "TOML" if _is_toml(path) else "JSON, which a file is unless its name ends in .toml"
-        raise ConfigurationError(f"{path}: not {kind} ({error})") from None
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ConfigurationError(f"{path}: not {kind} ({reason})") from None
+
+
+def _read(path: Path) -> bytes:
+    """Return what a file holds; one that would keep its reader waiting is not read."""
+    # Opening a pipe would wait for its writer.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a regular file")
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"it is longer than {LARGEST_FILE} bytes; write several files")
+    return data
+
+
+def _parsed_toml(text: str) -> Any:
+    if _LONG_KEY.search(text):
+        raise ValueError("a key of more than 8 names")
+    return tomllib.loads(text)
 
 
 def _is_toml(path: Path) -> bool:
@@ -323,6 +375,6 @@ def _look(source: weakref.ref[FileSource], stop: threading.Event, interval: floa
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

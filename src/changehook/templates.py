@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,9 @@ from urllib.parse import quote
 
 import attrs
 
-from changehook.encoding import decode
-from changehook.errors import ConfigurationError, Fault, RenderError
+from changehook.budget import FUEL
+from changehook.encoding import decode, own
+from changehook.errors import ConfigurationError, Fault, RenderError, pointer_to
 from changehook.escaping import RefusedError, Text
 from changehook.filters import FILTERS
 from changehook.sandbox import Program
@@ -23,6 +25,8 @@ LONGEST_SOURCE = 16 * 1024
 MOST_HEADERS = 64
 LONGEST_HEADER = 8 * 1024
 LONGEST_HEADERS = 32 * 1024
+LONGEST_MARKED = 64 * 1024  # of a URL, in which what was inserted is still marked
+SHOWN_NAME = 60
 
 _BLANK = " \t\n"
 _ESCAPED = JSONEncoder(ensure_ascii=False)
@@ -78,7 +82,8 @@ class URLTemplate:
     def __init__(self, source: str) -> None:
         self._constant: RenderedURL | None = None
         try:
-            self._program = Program(_checked(source).strip(_BLANK), _URLText)
+            text = _checked(source).removesuffix("\n")
+            self._program = Program(text, _URLText, LONGEST_MARKED, FUEL // 10)
             if self._program.is_constant:
                 self._constant = _resolved(self._program.render({}))
         except RefusedError as error:
@@ -91,7 +96,7 @@ class URLTemplate:
             RenderError: the template cannot be rendered, or gives no usable URL.
         """
         try:
-            return self._constant or _resolved(self._program.render(context))
+            return self._constant or _resolved(self._program.render(context).strip(_BLANK))
         except RefusedError as error:
             raise _render_error("url", error) from None
 
@@ -111,22 +116,30 @@ class HeaderTemplates:
         faults: list[Fault] = []
         self.headers: dict[str, str] = {}
         self._programs: dict[str, Program] = {}
-        for entry in _entries(headers):
+        self._names: set[str] = set()
+        self._size = 0
+        entries = _entries(headers)
+        for entry in itertools.islice(entries, MOST_HEADERS):
             try:
                 self._add(entry)
             except RefusedError as error:
                 faults.append(entry.fault(error))
-        if len(self.headers) > MOST_HEADERS:
+        if next(entries, None) is not None:
             faults.append(Fault("", f"more than {MOST_HEADERS} headers"))
         if faults:
             raise ConfigurationError(*faults)
 
     def _add(self, entry: _Entry) -> None:
         _check_name(entry.name)
-        if entry.name.lower() in map(str.lower, self.headers):
+        if entry.name.lower() in self._names:
             raise RefusedError("stands there twice, perhaps in different case; remove one")
+        self._names.add(entry.name.lower())
         self.headers[entry.name] = entry.source
-        program = Program(_checked(entry.source).strip(_BLANK), Text)
+        source = _checked(entry.source).strip(_BLANK)
+        self._size += len(source)
+        if self._size > LONGEST_HEADERS:
+            raise RefusedError(f"all headers are longer than {LONGEST_HEADERS} characters together")
+        program = Program(source, Text, 2 * LONGEST_HEADER, FUEL // MOST_HEADERS)
         if program.is_constant:
             _header_value(entry.name, program.render({}))
         self._programs[entry.name] = program
@@ -192,7 +205,7 @@ class BodyTemplate:
         except JSONDecodeError as error:
             where = f"line {error.lineno} column {error.colno}: {error.msg}"
             raise RefusedError(f"the rendered body is not JSON: {where}; {_QUOTE}") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise RefusedError(f"the rendered body is not JSON: {error}") from None
 
 
@@ -251,7 +264,7 @@ class _URLText(Text):
 
 def _resolved(marked: str) -> RenderedURL:
     """Return the URL, with what was inserted encoded as its place in the URL asks for."""
-    pieces = list(_pieces(marked.strip(_BLANK)))
+    pieces = list(_pieces(marked))
     origin = _ORIGIN.match("".join(text for _, text in pieces))
     if origin is None:
         raise RefusedError(f"does not begin with http:// or https://; {_WHOLE_URL}")
@@ -356,8 +369,10 @@ def _entries_of_text(text: str) -> Iterator[_Entry]:
 
 
 def _entries_of_mapping(headers: Mapping[Any, Any]) -> Iterator[_Entry]:
-    for name, source in headers.items():
-        yield _Entry("/" + str(name).replace("~", "~0").replace("/", "~1"), "", name, source)
+    for name, source in own(headers, 1).items():
+        shown = str(name)[:SHOWN_NAME] if isinstance(name, str | int) else type(name).__name__
+        pointer = pointer_to(shown)
+        yield _Entry(pointer, "", name, source)
 
 
 def _check_name(name: object) -> None:
@@ -365,9 +380,10 @@ def _check_name(name: object) -> None:
         raise RefusedError('expected "Name: value template"; a block of lines cannot be a template')
     if not _TOKEN.fullmatch(name):
         raise RefusedError("the name of a header is literal: letters, digits and hyphens")
-    if name.lower() == "content-type":
+    plain = name.replace("_", "-")  # receivers behind CGI or WSGI cannot tell the two apart
+    if plain.lower() == "content-type":
         raise RefusedError("Content-Type is not set here; write http_content_type")
-    if _RESERVED.fullmatch(name):
+    if _RESERVED.fullmatch(plain):
         raise RefusedError("is set by this library or belongs to the connection; leave it out")
 
 

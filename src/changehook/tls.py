@@ -16,14 +16,9 @@ _Known = tuple[int, ssl.SSLContext]
 
 
 class TLSContexts:
-    """TLS settings, each built once: reading the system's authorities takes some 20 ms.
+    """TLS settings, each built once: reading the system's authorities takes some 20 ms."""
 
-    Args:
-        socket_class: of the sockets that the settings are for.
-    """
-
-    def __init__(self, socket_class: type[ssl.SSLSocket]) -> None:
-        self._socket_class = socket_class
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._contexts: dict[_Key, _Known] = {}
 
@@ -59,8 +54,8 @@ class TLSContexts:
 
     def _built(self, verify: bool, ca_file: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca_file)
-        context.sslsocket_class = self._socket_class
         context.set_alpn_protocols(["http/1.1"])
+        context.hostname_checks_common_name = False
         if not verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

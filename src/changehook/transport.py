@@ -13,7 +13,7 @@ import contextlib
 import functools
 import http
 import http.client
-import re
+import logging
 import socket
 import ssl
 import threading
@@ -26,39 +26,35 @@ import attrs
 from urllib3.connection import HTTPConnection
 from urllib3.util import make_headers
 
+from changehook.answers import Answer, kept_headers, read_body
 from changehook.errors import (
     BlockedError,
     ConfigurationError,
     ConnectError,
-    DeadlineError,
     ProtocolError,
     SetupError,
+    hides_locals,
 )
 from changehook.exchange import Request, Response
 from changehook.forks import after_fork_in_child
 from changehook.interfaces import Resolver
+from changehook.lookups import Lookups, resolve
 from changehook.network import Destination, NetworkPolicy, destination
 from changehook.sockets import (
     DeadlineSocket,
-    DeadlineTLSSocket,
     Limits,
-    Lookups,
     Phase,
     classified,
     connect,
-    numeric,
-    resolve,
     secure,
 )
 from changehook.tls import TLSContexts
 
 __all__ = ["HTTPTransport", "resolve"]
 
-KEPT_BODY = 16 * 1024
-PIECE = 8 * 1024
-MAX_IDLE = 64
-CUT_SHORT = "body cut short"
+logger = logging.getLogger(__name__)
 
+MAX_IDLE = 64
 PUBLIC_ONLY = NetworkPolicy()
 
 Key = tuple[str, str, int, bool, ssl.SSLContext | None]
@@ -77,7 +73,7 @@ class HTTPTransport:
         resolver: returns the numeric addresses of a name.
         proxy: ``http://host:port`` of an HTTP proxy, with ``user:password@`` if it wants them.
             Its own address is not checked. Of receivers only numeric hosts are: names are looked up
-            by the proxy, which has to hold the network policy then.
+            by the proxy, which has to hold the network policy then. A warning in the log says so.
         max_pools: for how many destinations idle connections are kept.
         clock: a monotonic clock in seconds, for the deadline.
 
@@ -89,6 +85,7 @@ class HTTPTransport:
     _contexts: TLSContexts
     _lookups: Lookups
 
+    @hides_locals
     def __init__(
         self,
         *,
@@ -101,12 +98,15 @@ class HTTPTransport:
         self._network = network
         self._resolver = resolver
         self._proxy = None if proxy is None else _Proxy.from_url(proxy)
+        if self._proxy is not None:
+            logger.warning(_UNCHECKED)
         self._max_pools = max_pools
         self._clock = clock
         self._inherited: list[object] = []
         self._reset()
         after_fork_in_child(self._after_fork)
 
+    @hides_locals
     def send(self, request: Request, /) -> Response:
         """Return the receiver's answer, whatever its status: a complete response head is an answer.
 
@@ -133,7 +133,7 @@ class HTTPTransport:
 
     def _reset(self) -> None:
         self._idle = _IdleConnections(self._max_pools)
-        self._contexts = TLSContexts(DeadlineTLSSocket)
+        self._contexts = TLSContexts()
         self._lookups = Lookups(self._resolver)
 
     def _after_fork(self) -> None:
@@ -150,7 +150,7 @@ class HTTPTransport:
         if kept is not None:
             try:
                 return _exchange(kept, request, place, limits, idle)
-            except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            except ConnectionError:
                 if limits.received:
                     raise
         return _exchange(self._new_connection(key, place), request, place, limits, idle)
@@ -175,9 +175,8 @@ class HTTPTransport:
     def _dial_proxy(
         self, proxy: _Proxy, place: Destination, literal_host: bool, limits: Limits
     ) -> DeadlineSocket:
-        address = numeric(place.host)
-        if address is not None:
-            self._network.check(address, place, literal_host=literal_host)
+        if place.address is not None:
+            self._network.check(place.address, place, literal_host=literal_host)
         found = self._lookups.addresses(proxy.host, proxy.port, limits)
         try:
             return connect(found, proxy.port, limits)
@@ -217,18 +216,27 @@ class _Proxy:
             host, port = parts.hostname, parts.port or 80
             if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query:
                 raise ValueError
+            place = Destination(scheme="http", host=host, port=port)
             credentials = urllib.parse.unquote(parts.netloc.rpartition("@")[0])
             headers = make_headers(proxy_basic_auth=credentials) if credentials else {}
         except ValueError:
             raise ConfigurationError(
                 "proxy: expected http://host:port, or http://user:password@host:port"
             ) from None
-        return cls(host=host, port=port, headers=dict(headers))
+        return cls(host=place.host, port=place.port, headers=dict(headers))
+
+
+_UNCHECKED = (
+    "with a proxy the network policy is applied to numeric hosts only: the proxy looks names up "
+    "and has to refuse internal addresses itself"
+)
 
 
 class _Connection(HTTPConnection):
     """A connection that carries one request at a time within the limits of its attempt."""
 
+    debuglevel = 0  # whatever the host sets on HTTPConnection: it would print every header
+    response_class = Answer
     limits: Limits
     address: str
 
@@ -240,7 +248,7 @@ class _Connection(HTTPConnection):
         self._dial = dial
         self._forwarder = proxy if key[-1] is None else None
 
-    def ask(self, request: Request, place: Destination, limits: Limits) -> http.client.HTTPResponse:
+    def ask(self, request: Request, place: Destination, limits: Limits) -> Answer:
         """Return the answer to a request, its body not read yet."""
         self.limits = limits
         if isinstance(self.sock, DeadlineSocket):
@@ -253,7 +261,7 @@ class _Connection(HTTPConnection):
             self._write(request, place)
         limits.enter(Phase.HEAD)
         # Not urllib3's: that one writes the path to the log when a header is malformed.
-        return http.client.HTTPConnection.getresponse(self)
+        return cast(Answer, http.client.HTTPConnection.getresponse(self))
 
     def connect(self) -> None:
         super().connect()
@@ -344,43 +352,15 @@ def _exchange(
     try:
         with contextlib.closing(connection.ask(request, place, limits)) as answer:
             connection.check_status(answer.status)
-            response = _response(answer, connection.address, limits)
+            body, note = read_body(answer, limits)
+            sock = cast(DeadlineSocket | None, connection.sock)
+            usable = note is None and sock is not None and answer.is_all(sock)
     except BaseException:
         connection.close()
         raise
-    if response.note is None and not connection.is_closed:
+    if usable:
         idle.give(connection)
     else:
         connection.close()
-    return response
-
-
-def _response(answer: http.client.HTTPResponse, address: str, limits: Limits) -> Response:
-    headers = {name.lower(): _FOLD.sub(" ", value) for name, value in answer.headers.items()}
-    body, note = _body(answer, limits)
+    headers, address = kept_headers(answer.fields), connection.address
     return Response(status=answer.status, headers=headers, body=body, note=note, address=address)
-
-
-_FOLD = re.compile(r"[ \t]*[\r\n]+[ \t]*")
-
-
-def _body(answer: http.client.HTTPResponse, limits: Limits) -> tuple[bytes, str | None]:
-    """Return what is kept of the body, and what went wrong with it."""
-    if answer.headers.defects:
-        return b"", "a malformed header; the body was not read"
-    limits.enter(Phase.BODY)
-    kept = bytearray()
-    note = None
-    try:
-        # Piece by piece, so that what came before trouble is not lost.
-        while piece := answer.read1(PIECE):
-            kept += piece[: KEPT_BODY - len(kept)]
-        if answer.length:
-            note = CUT_SHORT
-    except DeadlineError:
-        note = "the deadline passed while the body was read"
-    except (ProtocolError, http.client.LineTooLong):
-        note = "body longer than 64 KiB; the rest was not read"
-    except Exception:
-        note = CUT_SHORT
-    return bytes(kept), note

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import importlib.resources
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,8 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from changehook.conditions import Conditions
-from changehook.errors import ConfigurationError, Fault, pointer_to
+from changehook.encoding import own
+from changehook.errors import ConfigurationError, Fault, hides_locals, pointer_to
 from changehook.exchange import HIDDEN, redact_headers, redact_template
 from changehook.network import destination
 from changehook.retries import RetryPolicy
@@ -25,23 +27,46 @@ __all__ = ["Webhook"]
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 LONGEST_TIMEOUT = 300.0
+LONGEST_CONTENT_TYPE = 200
+MOST_NAMES = 256
+MOST_SECRETS = 16
+STRANGE_KEYS = 8
+
+_READING_ONLY = "such a document is for reading only; write what it hides"
 
 SecretLike = str | Secret | Callable[[], str]
 
 _T = TypeVar("_T")
 _TOKEN = r"[!#$%&'*+.^_`|~A-Za-z0-9-]+"
 _CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}[ \t]*(?:;[\t\x20-\x7e]*)?")
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,200}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def _names(value: Iterable[str]) -> frozenset[str]:
     """Return a set; what is no collection of text is left for the check to report."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return cast("frozenset[str]", value)
-    items = list(value)
-    if all(isinstance(item, str) for item in items):
-        return frozenset(items)
+    items = _first(value, MOST_NAMES)
+    if (
+        isinstance(items, list)
+        and len(items) <= MOST_NAMES
+        and all(isinstance(item, str) for item in items)
+    ):
+        return frozenset(map(str.__str__, items))
     return cast("frozenset[str]", items)
+
+
+def _first(value: Iterable[_T], most: int) -> Iterable[_T]:
+    """Return a list with one too many at most; what cannot be read is left for the check."""
+    try:
+        return list(itertools.islice(value, most + 1))
+    except Exception:
+        return value
+
+
+def _copied(document: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(itertools.islice(document.items(), MOST_NAMES))
 
 
 def _seconds(value: float | datetime.timedelta | None) -> float | None:
@@ -52,19 +77,18 @@ def _several(value: SecretLike | Iterable[SecretLike] | None) -> tuple[Secret, .
     """Return a tuple; an empty list, which would sign nothing, is left for the check to report."""
     if value is None:
         return ()
-    if (
-        isinstance(value, str | bytes | Secret)
-        or callable(value)
-        or not isinstance(value, Iterable)
-    ):
-        value = (value,)
-    return cast("tuple[Secret, ...]", tuple(value) or value)
+    single = isinstance(value, str | bytes | Secret | Mapping) or callable(value)
+    if single or not isinstance(value, Iterable):
+        value = (cast("Secret", value),)
+    items = _first(value, MOST_SECRETS)
+    return cast("tuple[Secret, ...]", tuple(items) if isinstance(items, list) and items else value)
 
 
 def _schemes(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    if value is None or isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         return cast("tuple[str, ...] | None", value)
-    return tuple(value)
+    items = _first(value, len(SCHEMES))
+    return tuple(items) if isinstance(items, list) else cast("tuple[str, ...]", items)
 
 
 def _path(value: str | os.PathLike[str] | None) -> str | None:
@@ -140,6 +164,7 @@ class Webhook:
             object.__setattr__(self, name, value)
 
     @classmethod
+    @hides_locals
     def from_dict(cls, document: Mapping[str, Any]) -> Webhook:
         """Return the webhook that a document (JSON or TOML types) describes.
 
@@ -149,15 +174,17 @@ class Webhook:
         if not isinstance(document, Mapping):
             found = type(document).__name__
             raise ConfigurationError(f"a webhook is an object with name, url …, found {found}")
+        document = own(document) if isinstance(document, dict) else _copied(document)
         known = [field.name for field in attrs.fields(cls) if field.init]
-        faults = [_unknown(key, known) for key in document if key not in known]
+        strange = (key for key in document if not isinstance(key, str) or key not in known)
+        faults = [_unknown(key, known) for key in itertools.islice(strange, STRANGE_KEYS)]
         faults += [
             Fault(f"/{field.name}", "required")
             for field in attrs.fields(cls)
             if field.init and field.default is attrs.NOTHING and field.name not in document
         ]
         filler = {"name": "x", "object_types": ["x"], "events": ["x"], "url": "http://localhost/"}
-        values = {key: value for key, value in document.items() if key in known}
+        values = {name: document[name] for name in known if name in document}
         try:
             webhook = cls(**{**filler, **values})
         except ConfigurationError as error:
@@ -166,6 +193,7 @@ class Webhook:
             raise ConfigurationError(*faults)
         return webhook
 
+    @hides_locals
     def to_dict(self, *, reveal: bool = False) -> dict[str, Any]:
         """Return the document of this webhook, in plain JSON types; ``from_dict`` reads it back.
 
@@ -205,9 +233,13 @@ class Webhook:
         return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
 
 
+Webhook.__init__ = hides_locals(Webhook.__init__)  # type: ignore[method-assign]  # attrs wrote it
+
+
 def _parts(webhook: Webhook, faults: list[Fault]) -> dict[str, Any]:
     """Compile every part, adding what is wrong to ``faults``."""
     headers = _part(faults, "/additional_headers", HeaderTemplates, webhook.additional_headers)
+    faults += _redacted_headers(headers)
     secrets = tuple(_secrets(webhook, faults))
     faults += _scheme_faults(webhook.signatures, secrets)
     parts: dict[str, Any] = {
@@ -217,7 +249,9 @@ def _parts(webhook: Webhook, faults: list[Fault]) -> dict[str, Any]:
         "secret": secrets,
         "retry": _retry(webhook.retry, faults),
     }
-    if webhook.body_template != "":
+    if webhook.body_template == HIDDEN:
+        faults.append(Fault("/body_template", f"is redacted; {_READING_ONLY}"))
+    elif webhook.body_template != "":
         parts["compiled_body"] = _part(
             faults, "/body_template", BodyTemplate, webhook.body_template, webhook.http_content_type
         )
@@ -230,6 +264,8 @@ def _parts(webhook: Webhook, faults: list[Fault]) -> dict[str, Any]:
 
 def _url(source: str) -> URLTemplate:
     """Compile a URL; one without expressions is checked as a whole."""
+    if isinstance(source, str) and (source == HIDDEN or source.endswith(f"/{HIDDEN}")):
+        raise ConfigurationError(f"is redacted; {_READING_ONLY}")
     template = URLTemplate(source)
     if "{" not in source:
         try:
@@ -237,6 +273,12 @@ def _url(source: str) -> URLTemplate:
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
     return template
+
+
+def _redacted_headers(headers: HeaderTemplates | None) -> Iterable[Fault]:
+    for name, source in headers.headers.items() if headers else ():
+        if source == HIDDEN:
+            yield Fault(f"/additional_headers/{name}", f"is redacted; {_READING_ONLY}")
 
 
 def _part(faults: list[Fault], pointer: str, build: Callable[..., _T], *values: Any) -> _T | None:
@@ -288,9 +330,10 @@ def _secret_document(secrets: tuple[Secret, ...], reveal: bool) -> list[str] | s
 
 
 def _unknown(key: object, known: list[str]) -> Fault:
-    near = difflib.get_close_matches(str(key).lower(), known, n=1)
+    text = key[:60] if isinstance(key, str) else f"({type(key).__name__})"
+    near = difflib.get_close_matches(text.lower(), known, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"the fields are {', '.join(known)}"
-    return Fault(pointer_to(key), f"unknown field; {hint}")
+    return Fault(pointer_to(text), f"unknown field; {hint}")
 
 
 def _kind_check(
@@ -315,12 +358,17 @@ def _check_names(webhook: Webhook) -> list[Fault]:
     faults = []
     for field, example in (("object_types", "dcim.site"), ("events", "created")):
         value = getattr(webhook, field)
-        if not isinstance(value, frozenset):
+        if isinstance(value, list) and len(value) > MOST_NAMES:
+            faults.append(Fault(f"/{field}", f"more than {MOST_NAMES} names; a glob names many"))
+        elif not isinstance(value, frozenset):
             faults.append(Fault(f"/{field}", f'expected a list of names such as ["{example}"]'))
         elif not value or "" in value:
             faults.append(
                 Fault(f"/{field}", f'name at least one, such as ["{example}"], none empty')
             )
+        elif not all(map(_NAME.fullmatch, value)):
+            message = "a name has up to 200 characters and none that is a control character"
+            faults.append(Fault(f"/{field}", message))
     return faults
 
 
@@ -335,14 +383,19 @@ def _check_method(webhook: Webhook) -> list[Fault]:
 
 def _check_content_type(webhook: Webhook) -> list[Fault]:
     value = webhook.http_content_type
-    if isinstance(value, str) and _CONTENT_TYPE.fullmatch(value):
+    if (
+        isinstance(value, str)
+        and len(value) <= LONGEST_CONTENT_TYPE
+        and _CONTENT_TYPE.fullmatch(value)
+    ):
         return []
     return [Fault("/http_content_type", "expected a media type such as application/json")]
 
 
 def _check_secret(webhook: Webhook) -> list[Fault]:
     if isinstance(webhook.secret, tuple):
-        return []
+        many = len(webhook.secret) > MOST_SECRETS
+        return [Fault("/secret", f"more than {MOST_SECRETS} secrets")] if many else []
     return [Fault("/secret", "is an empty list; leave it out, or name at least one secret")]
 
 
@@ -354,6 +407,8 @@ def _check_signatures(webhook: Webhook) -> list[Fault]:
         return [Fault("/signatures", f'expected a list such as ["{SCHEMES[0]}"]')]
     if not schemes:
         return [Fault("/signatures", "is empty; leave it out, or name at least one scheme")]
+    if len(schemes) > len(SCHEMES):
+        return [Fault("/signatures", "names a scheme twice; name each once")]
     if not webhook.secret:
         return [Fault("/signatures", "a signature needs a secret; set secret")]
     return [
@@ -389,11 +444,18 @@ def _check_timeout(webhook: Webhook) -> list[Fault]:
     return [Fault("/timeout", f"expected seconds, more than 0 and at most {LONGEST_TIMEOUT:.0f}")]
 
 
+def _check_description(webhook: Webhook) -> list[Fault]:
+    text = webhook.description
+    if isinstance(text, str) and _SURROGATE.search(text):
+        return [Fault("/description", "holds a lone surrogate, which is not text")]
+    return []
+
+
 def _check_labels(webhook: Webhook) -> list[Fault]:
     labels = webhook.labels
     if isinstance(labels, Mapping):
         items = [*labels.keys(), *labels.values()]
-        if all(isinstance(item, str) for item in items):
+        if all(isinstance(item, str) and not _SURROGATE.search(item) for item in items):
             return []
     return [Fault("/labels", "expected an object of text to text")]
 
@@ -410,5 +472,6 @@ _CHECKS: tuple[Callable[[Webhook], list[Fault]], ...] = (
     _check_timeout,
     _kind_check("enabled", "true or false", bool),
     _kind_check("description", "text", str),
+    _check_description,
     _check_labels,
 )

@@ -73,6 +73,7 @@ class Gate:
         ({"workers": 0}, "at least 1"),
         ({"workers": "4"}, "at least 1"),
         ({"store": "x.db"}, "store: expected a Store, found str"),
+        ({"put_timeout": "5"}, "put_timeout: expected seconds, found str"),
     ],
 )
 def test_its_arguments_are_checked(arguments, message):

@@ -29,8 +29,9 @@ def load(name: str) -> dict[str, Any]:
     return document
 
 
-def rows(name: str, key: str, identity: str = "name") -> list[Any]:
+def rows(name: str, key: str, identity: str = "name", kind: str | None = None) -> list[Any]:
     """Return the rows of one file as parameters of a test, or a single one that skips."""
     if not FOLDER.is_dir():
         return [MISSING]
-    return [pytest.param(row, id=str(row[identity])) for row in load(name)[key]]
+    found = [row for row in load(name)[key] if kind in (None, row.get("kind"))]
+    return [pytest.param(row, id=str(row[identity])) for row in found]

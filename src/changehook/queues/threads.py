@@ -56,6 +56,9 @@ class ThreadPoolQueue(StoredQueue):
             raise ConfigurationError(f"store: expected a Store, found {type(store).__name__}")
         if not isinstance(workers, int) or workers < 1:
             raise ConfigurationError(f"workers is {workers}; write a number of threads, at least 1")
+        if isinstance(put_timeout, bool) or not isinstance(put_timeout, int | float):
+            found = type(put_timeout).__name__
+            raise ConfigurationError(f"put_timeout: expected seconds, found {found}")
         super().__init__(MemoryStore() if store is None else store, clock=clock)
         self.workers = workers
         self.put_timeout = put_timeout
