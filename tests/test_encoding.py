@@ -253,5 +253,5 @@ def test_any_value_is_encoded_or_refused(value):
 @pytest.mark.parametrize("text", ["1e999", "[-1e999]", "NaN", "-Infinity", "[" * 100_000])
 def test_what_json_cannot_hold_or_python_cannot_read_is_refused(text: str) -> None:
     """A number too large for a float, those that are none, and too many brackets."""
-    with pytest.raises(ValueError, match="too large|is not JSON|nested too deeply"):
+    with pytest.raises(ValueError, match=r"too large|is not JSON|nested too deeply"):
         decode(text)

@@ -55,7 +55,9 @@ class Budget:
         Raises:
             RefusedError: fewer are left.
         """
-        self.fuel -= max(steps, 0)
+        if steps <= 0:
+            return
+        self.fuel -= steps
         if self.fuel < 0:
             raise RefusedError(
                 f"needs more than {self.most_fuel} steps; loop over less, or insert shorter values"

@@ -87,6 +87,7 @@ class _Environment(TextEnvironment):
     def __init__(self, text: type[Text], fuel: int) -> None:
         super().__init__(optimized=False, undefined=_Undefined, keep_trailing_newline=True)
         self.text = text
+        self.escape = text.escape
         self.most_fuel = fuel
         self.fuel = fuel
         self.depth = 0
@@ -116,11 +117,15 @@ class _Environment(TextEnvironment):
 
     def insert(self, value: Any) -> str:
         """Return what the output holds for a value."""
+        if value.__class__ is str and len(value) <= SHORT:
+            return self.escape(value)
         self._pay_for_text(value)
         return self.text.insert(value)
 
     def capture(self, value: Any) -> Text:
         """Return a value as a part of text that is still being made."""
+        if value.__class__ is str and len(value) <= SHORT:
+            return self.text(value, self.escape(value))
         self._pay_for_text(value)
         return self.text.capture(value)
 
