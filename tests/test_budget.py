@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from security.jail import limited
 
 from changehook.budget import (
     DEEPEST,
@@ -50,6 +52,13 @@ CONTEXT: dict[str, Any] = {
     "data": {f"k{index}": index for index in range(300)},
     "colliding": [index * (2**61 - 1) for index in range(1, 5000)],
 }
+
+
+@pytest.fixture(autouse=True)
+def within_limits() -> Iterator[None]:
+    """What is hostile here may not take more than the jail would let it."""
+    with limited():
+        yield
 
 
 def budget(fuel: int = FUEL) -> Budget:

@@ -7,12 +7,14 @@ import functools
 import html
 import itertools
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from jinja2.runtime import LoopContext
 from jinja2.utils import Namespace
+from security.jail import limited
 
 from changehook.escaping import RefusedError, Text
 from changehook.filters import FILTERS
@@ -83,6 +85,13 @@ METHODS = sorted(
     if not name.startswith("_")
 )
 FUNCTIONS = ("range", "dict", "namespace", "m", "n", "loop", "loop.cycle", "loop.changed")
+
+
+@pytest.fixture(autouse=True)
+def within_limits() -> Iterator[None]:
+    """What is hostile here may not take more than the jail would let it."""
+    with limited():
+        yield
 
 
 @functools.cache

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from security.jail import limited
 
 from changehook.regexscreen import CHARACTERS, LONGEST_SUBJECT, Screen, refusal
 
@@ -64,6 +66,13 @@ TOO_MANY_WAYS = [
     "(?>a*a*a*a*b)",
     "(?:a*a*)*+b",
 ]
+
+
+@pytest.fixture(autouse=True)
+def within_limits() -> Iterator[None]:
+    """What is hostile here may not take more than the jail would let it."""
+    with limited():
+        yield
 
 
 @pytest.mark.parametrize("pattern", ORDINARY)

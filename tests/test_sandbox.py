@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from security import corpus
+from security.jail import limited
 
 from changehook.escaping import RefusedError, Text
 from changehook.sandbox import Program
@@ -27,6 +29,13 @@ SITE: dict[str, Any] = {
     "on": True,
 }
 CONTEXT = {"event": "created", "data": SITE}
+
+
+@pytest.fixture(autouse=True)
+def within_limits() -> Iterator[None]:
+    """What is hostile here may not take more than the jail would let it."""
+    with limited():
+        yield
 
 
 class Angle(Text):

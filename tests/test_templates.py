@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from security.jail import limited
 
 from changehook.errors import ConfigurationError, Fault, RenderError
 from changehook.templates import BodyTemplate, HeaderTemplates, RenderedURL, URLTemplate
@@ -34,6 +35,13 @@ CONTEXT: dict[str, Any] = {
         "mark": "\udc03x\udc00",
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def within_limits() -> Iterator[None]:
+    """What is hostile here may not take more than the jail would let it."""
+    with limited():
+        yield
 
 
 def url(source: str) -> RenderedURL:

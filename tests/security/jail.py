@@ -17,7 +17,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Self
 
 import attrs
@@ -79,6 +79,25 @@ class Jail:
         assert self._process.stdout
         _send(self._process.stdin, (name, arguments, self.cpu, self.memory, self.wall))
         return Outcome(*_receive(self._process.stdout))
+
+
+@contextlib.contextmanager
+def limited(cpu: int = 60, memory: int = 1024 * MIB) -> Iterator[None]:
+    """Hold this process to limits, for tests of single functions, whose coverage is measured.
+
+    Past the limit of memory an allocation fails; past that of processor time the process ends.
+    """
+    before = [
+        (each, resource.getrlimit(each)) for each in (resource.RLIMIT_AS, resource.RLIMIT_CPU)
+    ]
+    most = (_address_space() + memory, int(time.process_time()) + cpu)
+    for (each, (_, hard)), soft in zip(before, most, strict=True):
+        resource.setrlimit(each, (soft, hard))
+    try:
+        yield
+    finally:
+        for each, values in before:
+            resource.setrlimit(each, values)
 
 
 def _send(stream: BinaryIO, message: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from security import misdeeds
-from security.jail import MIB, Jail
+from security.jail import MIB, Jail, limited
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +44,10 @@ def test_limits_end_a_call_and_not_the_jail(jail: Jail) -> None:
 def test_leaving_loopback_is_told_even_if_the_call_hides_it(jail: Jail) -> None:
     """A call that dials outside and swallows the refusal is found out."""
     assert str(jail.run(misdeeds.dial).error).startswith("left loopback")
+
+
+def test_a_test_can_be_held_to_limits_in_its_own_process() -> None:
+    """Past the limit an allocation fails, and afterwards there is none."""
+    with limited(memory=64 * MIB), pytest.raises(MemoryError):
+        misdeeds.allocate(200 * MIB)
+    assert misdeeds.allocate(200 * MIB) == 200 * MIB
