@@ -8,8 +8,8 @@ import socket
 import attrs
 import pytest
 
+from changehook.deliveries import DeliveryStatus
 from changehook.demo import Demonstration, demonstrate, request_document
-from changehook.models import DeliveryStatus
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,10 @@ from changehook import (
     budget,
     cli,
     compiler,
-    conditions,
+    definitions,
     errors,
     filters,
+    grammar,
     lookups,
     network,
     payload,
@@ -43,13 +44,13 @@ from changehook import (
     sources,
     templates,
     verify,
-    webhooks,
 )
 from changehook.conditions import Conditions
+from changehook.deliveries import DeliveryStatus
 from changehook.encoding import decode_strict
 from changehook.errors import AttemptError, BlockedError, ChangehookError
 from changehook.evaluation import OPERATORS
-from changehook.models import Change, DeliveryStatus
+from changehook.models import Change
 from changehook.network import NetworkPolicy, destination
 from changehook.signing import SCHEMES
 from changehook.sources import load_webhooks
@@ -144,12 +145,12 @@ def test_the_table_of_limits_is_right() -> None:
     """The limits of the condition language are those that are checked."""
     documented = [cells[0].split()[0] for cells in rows(page("conditions"), "Limits").values()]
     assert list(map(int, documented)) == [
-        conditions.DEPTH,
-        conditions.CONDITIONS,
-        conditions.SEGMENTS,
-        conditions.LONGEST_LIST,
-        conditions.VALUE_BYTES,
-        conditions.INTEGER_BITS,
+        grammar.DEPTH,
+        grammar.CONDITIONS,
+        grammar.SEGMENTS,
+        grammar.LONGEST_LIST,
+        grammar.VALUE_BYTES,
+        grammar.INTEGER_BITS,
         regexscreen.LONGEST_SUBJECT,
     ]
 
@@ -226,7 +227,7 @@ def test_the_security_policy_states_every_limit() -> None:
     cells = re.findall(r"^\|[^|]+\| ([0-9,]+)[^|]*\|", table, re.MULTILINE)
     assert [int(cell.replace(",", "")) for cell in cells] == [
         parameter(Emitter, "timeout"),
-        webhooks.LONGEST_TIMEOUT,
+        definitions.LONGEST_TIMEOUT,
         sockets.CONNECT_SECONDS,
         sockets.MAX_ADDRESSES,
         lookups.MAX_LOOKUPS,
@@ -253,10 +254,10 @@ def test_the_security_policy_states_every_limit() -> None:
         budget.MOST_BITS,
         budget.LARGEST_ARGUMENT,
         budget.DEEPEST_CALLS,
-        conditions.CONDITIONS,
-        conditions.DEPTH,
-        conditions.LONGEST_LIST,
-        conditions.VALUE_BYTES,
+        grammar.CONDITIONS,
+        grammar.DEPTH,
+        grammar.LONGEST_LIST,
+        grammar.VALUE_BYTES,
         regexscreen.LONGEST_SUBJECT,
         sources.LARGEST_FILE,
         sources.MOST_WEBHOOKS,

@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changehook.conditions import Conditions
+from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, DeliveryStateError, EncodingError
-from changehook.models import (
-    Attempt,
-    Change,
-    Decision,
-    Delivery,
-    DeliveryStatus,
-    new_delivery_id,
-    utcnow,
-)
+from changehook.models import Change, new_delivery_id, utcnow
 from changehook.payload import freeze
 
 NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)

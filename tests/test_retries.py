@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from changehook.deliveries import Decision, DeliveryStatus
 from changehook.errors import (
     AttemptError,
     BlockedError,
@@ -23,7 +24,6 @@ from changehook.errors import (
     SetupError,
     TLSError,
 )
-from changehook.models import Decision, DeliveryStatus
 from changehook.retries import DEFAULT_SCHEDULE, RetryPolicy
 
 NOW = datetime.datetime(2026, 1, 31, 12, 0, tzinfo=datetime.UTC)

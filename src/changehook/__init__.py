@@ -3,6 +3,7 @@
 from changehook.capture import request_context
 from changehook.conditions import Conditions
 from changehook.defaults import configure, default_emitter, emit_change
+from changehook.deliveries import Attempt, Delivery, DeliveryStatus
 from changehook.emitter import Emitter
 from changehook.errors import (
     AttemptError,
@@ -19,7 +20,7 @@ from changehook.errors import (
     VerificationError,
 )
 from changehook.interfaces import DeliveryFilter, InspectableQueue, Queue, Store
-from changehook.models import Attempt, Change, Delivery, DeliveryStatus
+from changehook.models import Change
 from changehook.network import NetworkPolicy
 from changehook.queues.memory import InMemoryQueue
 from changehook.queues.threads import ThreadPoolQueue

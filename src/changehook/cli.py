@@ -9,21 +9,22 @@ import importlib.metadata
 import inspect
 import json
 import os
-import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 import attrs
 
+from changehook.arguments import Parser, count, size
+from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.demo import demonstrate, request_document
 from changehook.emitter import Emitter
 from changehook.encoding import decode_strict
 from changehook.errors import AttemptError, ChangehookError, ConfigurationError, hides_locals
-from changehook.models import Change, Delivery, DeliveryStatus
+from changehook.models import Change
 from changehook.network import NetworkPolicy
 from changehook.queues.memory import InMemoryQueue
 from changehook.receiver import Behaviour, ReceivedRequest, Receiver
@@ -39,11 +40,6 @@ ANSWER_TIME = 2.0
 DRIP_TIME = 600.0
 FILE = "the webhooks: a .toml or .json file"
 ONCE = RetryPolicy(schedule=(0,))
-
-_OPTION = re.compile(r"--[a-z-]{1,20}")
-_CHOICE = re.compile(r"invalid choice: .*(?= \(choose from)", re.DOTALL)
-_SIZE = re.compile(r"([0-9]{1,12})(B|kB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
-_UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 
 _Add = Callable[..., object]
 _OnRequest = Callable[[ReceivedRequest], None]
@@ -80,17 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains without repeating words that it cannot place: one may be a secret."""
-
-    def error(self, message: str) -> NoReturn:
-        head, unknown, words = message.partition("unrecognized arguments: ")
-        names = [word if _OPTION.fullmatch(word) else "***" for word in words.split()]
-        super().error(_CHOICE.sub("unknown", head) + unknown + " ".join(names))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="changehook",
         description="Outgoing webhooks: try them, check them, and see why one did not fire.",
         epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong usage.",
@@ -148,20 +135,8 @@ def _add_behaviour(add: _Add) -> None:
     add("--reset", action="store_true", help="break the connection off instead of answering")
     add("--retry-after", metavar="SECONDS", help="send Retry-After: seconds, or a date")
     add("--redirect", metavar="URL", help="answer 302 with this Location")
-    add("--big", metavar="SIZE", type=_size, default=0, help="answer with a body of, say, 10MB")
-    add("--count", metavar="N", type=_count, help="stop after N requests")
-
-
-def _size(text: str) -> int:
-    if not (match := _SIZE.fullmatch(text)):
-        raise argparse.ArgumentTypeError("expected a size such as 500, 64kB, 10MB or 1GiB")
-    return int(match[1]) * _UNITS.get((match[2] or "").lower().removesuffix("b"), 1)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError("expected a number of requests, 1 or more")
-    return int(text)
+    add("--big", metavar="SIZE", type=size, default=0, help="answer with a body of, say, 10MB")
+    add("--count", metavar="N", type=count, help="stop after N requests")
 
 
 def _receiver(options: argparse.Namespace) -> int:

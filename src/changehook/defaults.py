@@ -6,10 +6,10 @@ import datetime
 import threading
 from typing import Any
 
+from changehook.deliveries import Delivery
 from changehook.emitter import Emitter
 from changehook.errors import NotConfiguredError, hides_locals
 from changehook.interfaces import Queue
-from changehook.models import Delivery
 from changehook.queues.threads import ThreadPoolQueue
 
 __all__ = ["configure", "default_emitter", "emit_change"]

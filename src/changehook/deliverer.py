@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
 from changehook.errors import AttemptError, ProtocolError, hides_locals
 from changehook.exchange import (
     Request,
@@ -21,7 +22,6 @@ from changehook.exchange import (
     scrub,
 )
 from changehook.interfaces import Transport, WebhookSource
-from changehook.models import Attempt, Decision, Delivery, DeliveryStatus
 from changehook.payload import build_request
 from changehook.retries import RetryPolicy
 from changehook.signing import Secret, sign

@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
+from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.emitter import Emitter, WebhookExplanation
 from changehook.errors import VerificationError
-from changehook.models import Delivery, DeliveryStatus
 from changehook.network import NetworkPolicy
 from changehook.queues.threads import ThreadPoolQueue
 from changehook.receiver import ReceivedRequest, Receiver, printed

@@ -14,7 +14,9 @@ import attrs
 
 from changehook.capture import current_context
 from changehook.conditions import Conditions
+from changehook.definitions import LONGEST_TIMEOUT
 from changehook.deliverer import Deliverer
+from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, QueueError, hides_locals
 from changehook.exchange import Preview
 from changehook.explanations import WebhookExplanation, explain
@@ -26,19 +28,13 @@ from changehook.interfaces import (
     Transport,
     WebhookSource,
 )
-from changehook.models import (
-    Change,
-    Delivery,
-    DeliveryStatus,
-    new_delivery_id,
-    utcnow,
-)
+from changehook.models import Change, new_delivery_id, utcnow
 from changehook.network import NetworkPolicy
 from changehook.payload import freeze
 from changehook.retries import RetryPolicy
 from changehook.sources import WebhookRegistry
 from changehook.transport import HTTPTransport
-from changehook.webhooks import LONGEST_TIMEOUT, Webhook
+from changehook.webhooks import Webhook
 
 __all__ = ["Emitter", "WebhookExplanation"]
 

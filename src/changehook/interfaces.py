@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import attrs
 
+from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, Fault
 from changehook.exchange import Request, Response
-from changehook.models import Change, Delivery, DeliveryStatus
+from changehook.models import Change
 from changehook.webhooks import Webhook
 
 __all__ = [

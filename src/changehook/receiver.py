@@ -25,13 +25,12 @@ from changehook.errors import (
     VerificationError,
     hides_locals,
 )
-from changehook.exchange import redact_headers
+from changehook.received import ReceivedRequest, one_line, printed, to_stdout
 from changehook.signing import Secret, verify
 
 __all__ = ["Behaviour", "ReceivedRequest", "Receiver", "printed"]
 
 LARGEST_BODY = 16 * 1024 * 1024
-LONGEST_PRINT = 64 * 1024
 
 _PIECE = 64 * 1024
 _VISIBLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
@@ -39,10 +38,6 @@ _LENGTH = re.compile(r"[0-9]{1,12}")
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?\r?\n")
 _CHUNK_END = re.compile(rb"\r?\n")
 _TRAILER = re.compile(rb"([^\r\n]*)\r?\n")
-# Controls, C1 included; marks that turn the direction of text; line separators; lone surrogates.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
-)
 
 
 def _secrets(value: Any) -> Any:
@@ -106,72 +101,6 @@ def _is_header(value: object) -> bool:
     return value is None or _VISIBLE.fullmatch(str(value)) is not None
 
 
-@attrs.frozen(kw_only=True)
-class ReceivedRequest:
-    """One request as it came in. Its repr shows neither path, query, header values nor body.
-
-    Args:
-        number: counts from 1.
-        date: when it had come in, in the form of an HTTP date.
-        client: the sender's numeric address.
-        request_line, method, path: the first line without its end, and its first two parts.
-        headers: name and value, in the order received; repeated ones stay apart.
-        body: the bytes, after the chunks of a chunked body are put together.
-        status: what the receiver answers; None when it breaks the connection off.
-        verdict: ``valid``, or ``INVALID:`` and why; None when nothing is verified.
-    """
-
-    number: int
-    date: str
-    client: str
-    request_line: str = attrs.field(repr=False)
-    method: str
-    path: str = attrs.field(repr=False)
-    headers: tuple[tuple[str, str], ...] = attrs.field(
-        repr=lambda headers: repr(redact_headers(dict(headers)))
-    )
-    body: bytes = attrs.field(repr=False)
-    status: int | None = 200
-    verdict: str | None = None
-
-    def header(self, name: str) -> str | None:
-        """Return the first value of a header, its name in any case; None when it was not sent."""
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
-
-
-def printed(request: ReceivedRequest) -> str:
-    """Return a request in the form that the receiver prints, with nothing that a terminal obeys."""
-    status = "-" if request.status is None else request.status
-    where = f'{request.date} {request.client} "{request.request_line}" {status} -'
-    verdict = [] if request.verdict is None else [f"Signature: {request.verdict}"]
-    headers = [f"{name}: {value}" for name, value in request.headers]
-    head = [_one_line(text) for text in (f"[{request.number}] {where}", *verdict, *headers)]
-    return "\n".join([*head, "", *_printed_body(request.body), "------------"])
-
-
-def _printed_body(body: bytes) -> list[str]:
-    if not body:
-        return ["(No body)"]
-    text = body[:LONGEST_PRINT].decode(errors="replace").replace("\r\n", "\n")
-    lines = [_UNPRINTABLE.sub(_escaped, text)]
-    if len(body) > LONGEST_PRINT:
-        lines.append(f"(the first {LONGEST_PRINT} of {len(body)} bytes)")
-    return lines
-
-
-def _one_line(text: str) -> str:
-    return _UNPRINTABLE.sub(_escaped, text).replace("\n", "\\n")
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
-
-
-def _to_stdout(text: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-
-
 class Receiver:
     """An HTTP server for development and tests, which prints and keeps what it receives.
 
@@ -195,7 +124,7 @@ class Receiver:
         host: str = "127.0.0.1",
         port: int = 9000,
         behaviour: Behaviour | None = None,
-        output: Callable[[str], object] = _to_stdout,
+        output: Callable[[str], object] = to_stdout,
         on_request: Callable[[ReceivedRequest], object] = lambda request: None,
         keep: int = 1000,
     ) -> None:
@@ -390,7 +319,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = answer
 
     def log_message(self, format: str, *args: object) -> None:
-        self.server.receiver._say(_one_line(f"{self.client_address[0]} {format % args}"))
+        self.server.receiver._say(one_line(f"{self.client_address[0]} {format % args}"))
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """Print nothing: the receiver has printed the whole request."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
+from changehook.deliveries import Decision, DeliveryStatus
 from changehook.errors import AttemptError, ConfigurationError, Fault, pointer_to
-from changehook.models import Decision, DeliveryStatus
 
 __all__ = ["DEFAULT_SCHEDULE", "RetryPolicy"]
 

@@ -2,97 +2,44 @@
 
 from __future__ import annotations
 
-import datetime
 import difflib
 import importlib.resources
 import itertools
 import json
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import attrs
 
 from changehook.conditions import Conditions
+from changehook.definitions import (
+    CHECKS,
+    MOST_NAMES,
+    to_names,
+    to_path,
+    to_schemes,
+    to_seconds,
+    to_secrets,
+)
 from changehook.encoding import own
 from changehook.errors import ConfigurationError, Fault, hides_locals, pointer_to
 from changehook.exchange import HIDDEN, redact_headers, redact_template
 from changehook.network import destination
 from changehook.retries import RetryPolicy
-from changehook.signing import SCHEMES, Secret, default_scheme
+from changehook.signing import Secret, default_scheme
 from changehook.templates import BodyTemplate, HeaderTemplates, URLTemplate
 
 __all__ = ["Webhook"]
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-LONGEST_TIMEOUT = 300.0
-LONGEST_CONTENT_TYPE = 200
-MOST_NAMES = 256
-MOST_SECRETS = 16
 STRANGE_KEYS = 8
 
 _READING_ONLY = "such a document is for reading only; write what it hides"
 
-SecretLike = str | Secret | Callable[[], str]
-
 _T = TypeVar("_T")
-_TOKEN = r"[!#$%&'*+.^_`|~A-Za-z0-9-]+"
-_CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}[ \t]*(?:;[\t\x20-\x7e]*)?")
-_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,200}")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-def _names(value: Iterable[str]) -> frozenset[str]:
-    """Return a set; what is no collection of text is left for the check to report."""
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        return cast("frozenset[str]", value)
-    items = _first(value, MOST_NAMES)
-    if (
-        isinstance(items, list)
-        and len(items) <= MOST_NAMES
-        and all(isinstance(item, str) for item in items)
-    ):
-        return frozenset(map(str.__str__, items))
-    return cast("frozenset[str]", items)
-
-
-def _first(value: Iterable[_T], most: int) -> Iterable[_T]:
-    """Return a list with one too many at most; what cannot be read is left for the check."""
-    try:
-        return list(itertools.islice(value, most + 1))
-    except Exception:
-        return value
 
 
 def _copied(document: Mapping[str, Any]) -> dict[str, Any]:
     return dict(itertools.islice(document.items(), MOST_NAMES))
-
-
-def _seconds(value: float | datetime.timedelta | None) -> float | None:
-    return value.total_seconds() if isinstance(value, datetime.timedelta) else value
-
-
-def _several(value: SecretLike | Iterable[SecretLike] | None) -> tuple[Secret, ...]:
-    """Return a tuple; an empty list, which would sign nothing, is left for the check to report."""
-    if value is None:
-        return ()
-    single = isinstance(value, str | bytes | Secret | Mapping) or callable(value)
-    if single or not isinstance(value, Iterable):
-        value = (cast("Secret", value),)
-    items = _first(value, MOST_SECRETS)
-    return cast("tuple[Secret, ...]", tuple(items) if isinstance(items, list) and items else value)
-
-
-def _schemes(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        return cast("tuple[str, ...] | None", value)
-    items = _first(value, len(SCHEMES))
-    return tuple(items) if isinstance(items, list) else cast("tuple[str, ...]", items)
-
-
-def _path(value: str | os.PathLike[str] | None) -> str | None:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _policy(value: RetryPolicy | Mapping[str, Any] | None) -> RetryPolicy | None:
@@ -132,19 +79,19 @@ class Webhook:
     """
 
     name: str
-    object_types: frozenset[str] = attrs.field(converter=_names)
-    events: frozenset[str] = attrs.field(converter=_names)
+    object_types: frozenset[str] = attrs.field(converter=to_names)
+    events: frozenset[str] = attrs.field(converter=to_names)
     url: str = attrs.field(repr=False)
     http_method: str = "POST"
     http_content_type: str = "application/json"
     additional_headers: str | Mapping[str, str] = attrs.field(default="", repr=False, hash=False)
     body_template: str = attrs.field(default="", repr=False)
     conditions: Any = attrs.field(default=None, repr=False, hash=False)
-    secret: tuple[Secret, ...] = attrs.field(default=None, repr=False, converter=_several)
-    signatures: tuple[str, ...] | None = attrs.field(default=None, converter=_schemes)
+    secret: tuple[Secret, ...] = attrs.field(default=None, repr=False, converter=to_secrets)
+    signatures: tuple[str, ...] | None = attrs.field(default=None, converter=to_schemes)
     ssl_verification: bool = True
-    ca_file_path: str | None = attrs.field(default=None, converter=_path)
-    timeout: float | None = attrs.field(default=None, converter=_seconds)
+    ca_file_path: str | None = attrs.field(default=None, converter=to_path)
+    timeout: float | None = attrs.field(default=None, converter=to_seconds)
     retry: RetryPolicy | None = attrs.field(default=None, converter=_policy)
     enabled: bool = True
     description: str = attrs.field(default="", repr=False)
@@ -156,7 +103,7 @@ class Webhook:
     compiled_conditions: Conditions | None = _compiled(None)
 
     def __attrs_post_init__(self) -> None:
-        faults = [fault for check in _CHECKS for fault in check(self)]
+        faults = [fault for check in CHECKS for fault in check(self)]
         parts = _parts(self, faults)
         if faults:
             raise ConfigurationError(*faults)
@@ -334,144 +281,3 @@ def _unknown(key: object, known: list[str]) -> Fault:
     near = difflib.get_close_matches(text.lower(), known, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"the fields are {', '.join(known)}"
     return Fault(pointer_to(text), f"unknown field; {hint}")
-
-
-def _kind_check(
-    field: str, expected: str, types: type | tuple[type, ...]
-) -> Callable[[Webhook], list[Fault]]:
-    def check(webhook: Webhook) -> list[Fault]:
-        value = getattr(webhook, field)
-        if isinstance(value, types):
-            return []
-        return [Fault(f"/{field}", f"expected {expected}, found {type(value).__name__}")]
-
-    return check
-
-
-def _check_name(webhook: Webhook) -> list[Fault]:
-    if isinstance(webhook.name, str) and _NAME.fullmatch(webhook.name):
-        return []
-    return [Fault("/name", "expected 1 to 200 characters of text without control characters")]
-
-
-def _check_names(webhook: Webhook) -> list[Fault]:
-    faults = []
-    for field, example in (("object_types", "dcim.site"), ("events", "created")):
-        value = getattr(webhook, field)
-        if isinstance(value, list) and len(value) > MOST_NAMES:
-            faults.append(Fault(f"/{field}", f"more than {MOST_NAMES} names; a glob names many"))
-        elif not isinstance(value, frozenset):
-            faults.append(Fault(f"/{field}", f'expected a list of names such as ["{example}"]'))
-        elif not value or "" in value:
-            faults.append(
-                Fault(f"/{field}", f'name at least one, such as ["{example}"], none empty')
-            )
-        elif not all(map(_NAME.fullmatch, value)):
-            message = "a name has up to 200 characters and none that is a control character"
-            faults.append(Fault(f"/{field}", message))
-    return faults
-
-
-def _check_method(webhook: Webhook) -> list[Fault]:
-    method = webhook.http_method
-    if method in METHODS:
-        return []
-    near = isinstance(method, str) and method.upper() in METHODS
-    hint = f'did you mean "{method.upper()}"?' if near else f"one of {', '.join(METHODS)}"
-    return [Fault("/http_method", f"unknown method; {hint}")]
-
-
-def _check_content_type(webhook: Webhook) -> list[Fault]:
-    value = webhook.http_content_type
-    if (
-        isinstance(value, str)
-        and len(value) <= LONGEST_CONTENT_TYPE
-        and _CONTENT_TYPE.fullmatch(value)
-    ):
-        return []
-    return [Fault("/http_content_type", "expected a media type such as application/json")]
-
-
-def _check_secret(webhook: Webhook) -> list[Fault]:
-    if isinstance(webhook.secret, tuple):
-        many = len(webhook.secret) > MOST_SECRETS
-        return [Fault("/secret", f"more than {MOST_SECRETS} secrets")] if many else []
-    return [Fault("/secret", "is an empty list; leave it out, or name at least one secret")]
-
-
-def _check_signatures(webhook: Webhook) -> list[Fault]:
-    schemes = webhook.signatures
-    if schemes is None:
-        return []
-    if not isinstance(schemes, tuple):
-        return [Fault("/signatures", f'expected a list such as ["{SCHEMES[0]}"]')]
-    if not schemes:
-        return [Fault("/signatures", "is empty; leave it out, or name at least one scheme")]
-    if len(schemes) > len(SCHEMES):
-        return [Fault("/signatures", "names a scheme twice; name each once")]
-    if not webhook.secret:
-        return [Fault("/signatures", "a signature needs a secret; set secret")]
-    return [
-        Fault(f"/signatures/{index}", f"unknown scheme; the schemes are {', '.join(SCHEMES)}")
-        for index, scheme in enumerate(schemes)
-        if scheme not in SCHEMES
-    ]
-
-
-def _check_ca_file(webhook: Webhook) -> list[Fault]:
-    path = webhook.ca_file_path
-    if path is None:
-        return []
-    if not isinstance(path, str) or not path:
-        return [Fault("/ca_file_path", "expected the path of a file")]
-    if webhook.ssl_verification is False:
-        return [
-            Fault("/ca_file_path", "has no effect with ssl_verification off; remove one of them")
-        ]
-    return []
-
-
-def _check_timeout(webhook: Webhook) -> list[Fault]:
-    value = webhook.timeout
-    if value is None:
-        return []
-    if (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and 0 < value <= LONGEST_TIMEOUT
-    ):
-        return []
-    return [Fault("/timeout", f"expected seconds, more than 0 and at most {LONGEST_TIMEOUT:.0f}")]
-
-
-def _check_description(webhook: Webhook) -> list[Fault]:
-    text = webhook.description
-    if isinstance(text, str) and _SURROGATE.search(text):
-        return [Fault("/description", "holds a lone surrogate, which is not text")]
-    return []
-
-
-def _check_labels(webhook: Webhook) -> list[Fault]:
-    labels = webhook.labels
-    if isinstance(labels, Mapping):
-        items = [*labels.keys(), *labels.values()]
-        if all(isinstance(item, str) and not _SURROGATE.search(item) for item in items):
-            return []
-    return [Fault("/labels", "expected an object of text to text")]
-
-
-_CHECKS: tuple[Callable[[Webhook], list[Fault]], ...] = (
-    _check_name,
-    _check_names,
-    _check_method,
-    _check_content_type,
-    _check_secret,
-    _check_signatures,
-    _kind_check("ssl_verification", "true or false", bool),
-    _check_ca_file,
-    _check_timeout,
-    _kind_check("enabled", "true or false", bool),
-    _kind_check("description", "text", str),
-    _check_description,
-    _check_labels,
-)

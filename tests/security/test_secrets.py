@@ -43,6 +43,7 @@ import changehook
 from changehook import (
     cli,
     conditions,
+    deliveries,
     exchange,
     explanations,
     interfaces,
@@ -56,7 +57,17 @@ from changehook.exchange import Preview, Response
 from changehook.receiver import Behaviour, Receiver
 from changehook.testing import RecordingTransport
 
-MODULES = (changehook, conditions, exchange, explanations, interfaces, models, receiver, signing)
+MODULES = (
+    changehook,
+    conditions,
+    deliveries,
+    exchange,
+    explanations,
+    interfaces,
+    models,
+    receiver,
+    signing,
+)
 CALLS = tuple(crashes(Path()))
 SENT = ("path", "query", "bearer", "api-key", "cookie", "basic", "data", "literal")
 
@@ -165,7 +176,7 @@ def everything(stack: contextlib.ExitStack) -> list[object]:
     network = changehook.NetworkPolicy(allow=["h.example"])
     where = changehook.DeliveryFilter(status="failed")
     fault = changehook.Fault("/url", "wrong")
-    wanted = models.Decision(status=changehook.DeliveryStatus.FAILED)
+    wanted = deliveries.Decision(status=changehook.DeliveryStatus.FAILED)
     words = [preview, echo, explained, network, where, fault, wanted, behaviour, listening]
     return [*senders, kept, *words, listening.requests, demonstrate(), CHANGE]
 

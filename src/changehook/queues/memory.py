@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Sequence
 
+from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import QueueClosedError
 from changehook.interfaces import DeliveryFilter
-from changehook.models import Delivery, DeliveryStatus, utcnow
+from changehook.models import utcnow
 from changehook.queues.stored import StoredQueue
 from changehook.stores.memory import MemoryStore
 

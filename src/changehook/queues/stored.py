@@ -6,9 +6,10 @@ import datetime
 import logging
 from collections.abc import Callable, Iterable
 
+from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
 from changehook.errors import DeliveryNotFoundError, QueueError
 from changehook.interfaces import DeliveryFilter, InspectableQueue, Perform, Store
-from changehook.models import Attempt, Decision, Delivery, DeliveryStatus, utcnow
+from changehook.models import utcnow
 
 __all__ = ["StoredQueue"]
 

@@ -11,10 +11,11 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 
+from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, QueueClosedError, QueueError, QueueFullError
 from changehook.forks import after_fork_in_child
 from changehook.interfaces import DeliveryFilter, Store
-from changehook.models import Delivery, DeliveryStatus, utcnow
+from changehook.models import utcnow
 from changehook.queues.stored import StoredQueue
 from changehook.stores.memory import MemoryStore
 

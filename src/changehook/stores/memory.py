@@ -9,10 +9,10 @@ import itertools
 import threading
 from collections.abc import Iterable, Sequence
 
+from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, QueueFullError
 from changehook.forks import after_fork_in_child
 from changehook.interfaces import DeliveryFilter, Store
-from changehook.models import Delivery, DeliveryStatus
 
 __all__ = ["MemoryStore"]
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from changehook.deliveries import Decision, Delivery, DeliveryStatus
 from changehook.errors import (
     ConfigurationError,
     DeliveryNotFoundError,
@@ -20,7 +21,6 @@ from changehook.errors import (
     QueueFullError,
 )
 from changehook.interfaces import DeliveryFilter, InspectableQueue, Queue, Store
-from changehook.models import Decision, Delivery, DeliveryStatus
 from changehook.testing.deliveries import (
     LIMIT,
     NOW,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from changehook.models import Attempt, Decision, Delivery, DeliveryStatus
+from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
 
 __all__ = [
     "NOW",

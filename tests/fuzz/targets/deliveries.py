@@ -5,8 +5,9 @@ from __future__ import annotations
 import attrs
 from fuzz.harness import attempt, check_faults
 
+from changehook.deliveries import Attempt, Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError
-from changehook.models import Attempt, Delivery, DeliveryStatus, utcnow
+from changehook.models import utcnow
 
 WORDS = (
     *(field.name for field in attrs.fields(Delivery)),

@@ -7,8 +7,8 @@ import json
 
 from fuzz.harness import attempt, check_faults, document, parts, text
 
+from changehook.deliveries import DeliveryStatus
 from changehook.errors import ConfigurationError
-from changehook.models import DeliveryStatus
 from changehook.retries import RetryPolicy
 
 WORDS = (

@@ -9,10 +9,11 @@ import attrs
 import jsonschema
 from fuzz.harness import attempt, check_faults, is_text
 
+from changehook.definitions import METHODS
 from changehook.encoding import decode_strict
 from changehook.errors import ConfigurationError
 from changehook.signing import SCHEMES
-from changehook.webhooks import METHODS, Webhook
+from changehook.webhooks import Webhook
 
 CANARY = "c4n4ry-0123456789"
 """A secret of the seeds."""
