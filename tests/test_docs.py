@@ -260,6 +260,7 @@ def test_the_security_policy_states_every_limit() -> None:
         grammar.VALUE_BYTES,
         regexscreen.LONGEST_SUBJECT,
         sources.LARGEST_FILE,
+        sources.LARGEST_TOML,
         sources.MOST_WEBHOOKS,
         parameter(InMemoryQueue, "capacity"),
         signing.MOST_SIGNATURES,

@@ -20,7 +20,7 @@ from changehook.escaping import RefusedError, Text
 from changehook.filters import FILTERS
 from changehook.sandbox import Program
 
-NO_TEXT = "a function, macro or loop has no text; call it, or name a value"
+NO_TEXT = 'a function, macro, loop or range has no text; call it, or write "| list"'
 CONTEXT: dict[str, Any] = {"data": {"name": "n", "tags": ["a", "b"], "region": None, "size": 3}}
 
 # Each is a value of its own; "stream", below, is a sequence of it that has not been read yet.

@@ -74,7 +74,7 @@ def test_an_instance_with_an_unset_field_is_still_an_object():
     """What is missing is found when it is read."""
     change = Change(event="created", model="site", data=Site.__new__(Site))
     assert Conditions({"attr": "name", "value": "x"}).matches(change) is False
-    with pytest.raises(EncodingError, match="data: 'Site' object has no attribute 'name'"):
+    with pytest.raises(EncodingError, match=r"data: '.*Site' object has no attribute 'name'"):
         freeze(change)
 
 

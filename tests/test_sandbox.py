@@ -253,12 +253,15 @@ def test_captured_text_joins_text_only() -> None:
         ("{{ (1e308 * 10) | tojson }}", "a value has no JSON form, such as NaN"),
         (
             "{{ data.name.upper }}",
-            "a function, macro or loop has no text; call it, or name a value",
+            'a function, macro, loop or range has no text; call it, or write "| list"',
         ),
-        ("{{ [range] }}", "a function, macro or loop has no text; call it, or name a value"),
+        (
+            "{{ [range] }}",
+            'a function, macro, loop or range has no text; call it, or write "| list"',
+        ),
         (
             "{{ range | tojson }}",
-            "a function, macro or loop has no text; call it, or name a value",
+            'a function, macro, loop or range has no text; call it, or write "| list"',
         ),
     ],
 )

@@ -144,7 +144,8 @@ def test_files_are_json_or_toml(tmp_path):
         ("a.json", "5", "/webhooks: expected a list"),
         ("a.json", '[{"name": "x"}]', "/webhooks/0/url: required"),
         ("a.json", None, "a.json: cannot be read"),
-        ("a.json", " " * (2 * 1024 * 1024 + 1), "it is longer than 2097152 bytes"),
+        ("a.json", " " * (4 * 1024 * 1024 + 1), "it is longer than 4194304 bytes"),
+        ("a.toml", "# 1\n" + "a.b.c.d.e.f.g.h.i = 1", "line 2: a key of more than 8 names"),
         ("a.json", "[" + "{}," * 10_000 + "{}]", "10001 webhooks, and a file holds at most 10000"),
         ("a.json", "[" + "{}," * 100 + "{}]", "these are the first 100 faults; there may be more"),
         ("a.json", "\ufeff[]", "begins with a byte order mark; save it as UTF-8 without one"),
@@ -320,3 +321,14 @@ def test_a_change_of_the_registry_is_never_seen_in_part():
     for thread in threads:
         thread.join(LIMIT)
     assert set(seen) <= {frozenset({"old"}), frozenset({"new"})}
+
+
+def test_a_dotted_number_in_toml_is_no_key(tmp_path):
+    """An object identifier may stand in a text and in a comment."""
+    path = tmp_path / "a.toml"
+    path.write_text(
+        "# see 1.3.6.1.4.1.9.9.41.2.0.1\n[[webhooks]]\nname='w'\nobject_types=['*']\nevents=['*']\n"
+        "url='https://h.example/'\nbody_template='{\"oid\": \"1.3.6.1.4.1.9.9.41.2.0.1\"}'\n"
+    )
+    [webhook] = load_webhooks(path)
+    assert "1.3.6.1.4.1.9.9.41.2.0.1" in webhook.body_template

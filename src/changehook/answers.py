@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from changehook.errors import DeadlineError, ProtocolError
+from changehook.exchange import KEPT_BODY
 from changehook.sockets import DeadlineSocket, Limits, Phase
 
 __all__ = ["Answer", "kept_headers", "read_body"]
 
-KEPT_BODY = 16 * 1024
 KEPT_HEADERS = 16 * 1024
 MAX_HEADERS = 100
 PIECE = 8 * 1024
@@ -45,10 +45,11 @@ class Answer(http.client.HTTPResponse):
         """Read the head of the answer, which is the first one that is not ``100 Continue``."""
         self.status = http.HTTPStatus.CONTINUE
         while self.status == http.HTTPStatus.CONTINUE:
-            line = _STATUS_LINE.fullmatch(self._line())
+            found = self._line()
+            line = _STATUS_LINE.fullmatch(found)
             if line is None:
-                where = self._limits.where
-                raise ProtocolError(f"{where} answered with something that is not HTTP/1")
+                kind = "a malformed status line" if found.startswith(b"HTTP/1.") else "no HTTP/1"
+                raise ProtocolError(f"{self._limits.where} answered with {kind}")
             self.version, self.status = 10 + int(line[1]), int(line[2])
             self._read_fields()
         self._find_end()

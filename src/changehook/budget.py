@@ -23,6 +23,7 @@ __all__ = [
     "MOST_BITS",
     "MOST_PARTS",
     "SHORT",
+    "SIMPLE",
     "Budget",
     "are_short",
     "length",
@@ -39,7 +40,7 @@ SHORT = 64  # characters
 LARGEST_ARGUMENT = 10_000
 
 _ITEM = 4
-_SIMPLE = frozenset({int, float, bool, type(None)})
+SIMPLE = frozenset({int, float, bool, type(None)})
 
 
 class Budget:
@@ -106,7 +107,7 @@ class Budget:
             bits = value.bit_length()
             self.spend((bits >> 6) + (bits * bits >> 18))
             return 8 + bits // 3
-        if value.__class__ in _SIMPLE:
+        if value.__class__ in SIMPLE:
             return 8
         if isinstance(value, str):
             return self._read_text(value)
@@ -116,6 +117,11 @@ class Budget:
             for each in level:
                 if each.__class__ is str:
                     size += len(each)
+                elif each.__class__ is int:
+                    size += each.bit_length() // 3
+                    parts += each.bit_length() >> 5
+                elif each.__class__ in SIMPLE:
+                    pass
                 elif isinstance(each, dict):
                     parts = self._counted(parts + 2 * len(each))
                     below += each
@@ -124,10 +130,7 @@ class Budget:
                     parts = self._counted(parts + len(each))
                     below += each
                 elif isinstance(each, Text):
-                    size += len(each) + len(each.output)
-                elif each.__class__ is int:
-                    size += each.bit_length() // 3
-                    parts += each.bit_length() >> 5
+                    size += max(len(each), len(each.output))
                 elif isinstance(each, range):
                     parts = self._counted(parts + len(each))
                 elif hasattr(each, "__next__"):
@@ -170,8 +173,38 @@ class Budget:
         self.read(value)
         return value
 
-    def search(self, text: Any, wanted: int | None = None, *, backwards: bool = False) -> None:
-        """Take the fuel for looking for so many characters in a text, or for an item in a list.
+    def find(self, wanted: Any, values: Any) -> None:
+        """Take the fuel for ``wanted in values``.
+
+        Raises:
+            RefusedError: a value is too large or too deep, or the fuel is used up.
+        """
+        if isinstance(values, str):
+            self.search(values, length(wanted))
+        elif isinstance(values, dict):
+            self.read(wanted)
+        elif isinstance(values, list | tuple | range) and _is_key(wanted):
+            self.spend(1 + (len(values) * (1 + (length(wanted) >> 6)) >> 2))
+        else:
+            self.read(wanted)
+            self.read(values)
+
+    def compare(self, one: Any, other: Any) -> None:
+        """Take the fuel for comparing two values.
+
+        Raises:
+            RefusedError: both are too large or too deep, or the fuel is used up.
+        """
+        if one.__class__ in SIMPLE or other.__class__ in SIMPLE:
+            return
+        if isinstance(one, str) or isinstance(other, str):
+            self.spend(1 + (min(length(one), length(other)) >> 6))
+        elif length(one) and length(other):
+            self.read(one)
+            self.read(other)
+
+    def search(self, text: str, wanted: int, *, backwards: bool = False) -> None:
+        """Take the fuel for looking for so many characters in a text.
 
         CPython takes time in proportion to the length of both, multiplied, for short texts, for
         short things wanted and from the end; and in proportion to their sum for others.
@@ -179,9 +212,8 @@ class Budget:
         Raises:
             RefusedError: the fuel is used up.
         """
-        if isinstance(text, str):
-            most = len(text) if backwards else 1250 if len(text) < 2500 else 100
-            self.spend(len(text) * min(len(text) if wanted is None else wanted, most) >> 8)
+        most = len(text) if backwards else 1250 if len(text) < 2500 else 100
+        self.spend(len(text) * min(wanted, most) >> 8)
 
     def admit(self, value: Any) -> Any:
         """Return what a filter or a method gave, if it may be used; a list for an iterator.
@@ -193,7 +225,7 @@ class Budget:
             if len(value) > SHORT:
                 self.make_text(len(value))
         elif isinstance(value, Text):
-            self.make_text(len(value) + len(value.output))
+            self.make_text(max(len(value), len(value.output)))
         elif value.__class__ is int:
             self.make_bits(value.bit_length())
         elif hasattr(value, "__next__"):
@@ -211,7 +243,7 @@ class Budget:
         return max(0, value) if isinstance(value, int) else 0
 
     def _read_text(self, text: str) -> int:
-        size = len(text) + (len(text.output) if isinstance(text, Text) else 0)
+        size = max(len(text), len(text.output)) if isinstance(text, Text) else len(text)
         self.spend(1 + (size >> 6))
         return self._measured(size)
 
@@ -258,6 +290,6 @@ def length(value: Any) -> int:
         return len(value)
     if isinstance(value, Absent):
         str(value)  # raises, but for that of an "if" without an "else", which is empty
-    elif value.__class__ not in _SIMPLE:
+    elif value.__class__ not in SIMPLE:
         raise RefusedError("a function or macro is not a list; call it")
     return 0

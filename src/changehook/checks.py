@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from changehook.errors import ConfigurationError, Fault, pointer_to
+from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, pointer_to
 
 __all__ = [
     "COUNT",
@@ -24,8 +24,6 @@ __all__ = [
     "parsed_moment",
     "read_fields",
 ]
-
-SHOWN_KEY = 60
 
 
 @attrs.frozen
@@ -105,7 +103,7 @@ def read_fields(cls: Any, document: object) -> dict[str, Any]:
         raise ConfigurationError(f"expected an object, found {type(document).__name__}")
     fields = {field.name: field for field in attrs.fields(cls)}
     faults = [
-        Fault(pointer_to(str(key)[:SHOWN_KEY]), "unknown") for key in document if key not in fields
+        Fault(pointer_to(str(key)[:SHOWN_NAME]), "unknown") for key in document if key not in fields
     ]
     faults += [
         Fault(f"/{name}", "required")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jinja2 import nodes
-from jinja2.compiler import CodeGenerator, Frame, operators
+from jinja2.compiler import CodeGenerator, Frame
 
 from changehook.budget import DEEPEST
 from changehook.escaping import RefusedError
@@ -112,21 +112,23 @@ class Generator(CodeGenerator):
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         """Compile a comparison; one with a constant costs no more than the constant is long."""
-        is_paid = len(node.ops) == 1 and node.ops[0].op not in ("in", "notin")
-        operands = (node.expr, *(each.expr for each in node.ops))
-        if is_paid and any(isinstance(operand, nodes.Const) for operand in operands):
+        operands = [node.expr, *(each.expr for each in node.ops)]
+        signs = [each.op for each in node.ops]
+        is_free = any(isinstance(operand, nodes.Const) for operand in operands)
+        if is_free and len(signs) == 1 and signs[0] not in ("in", "notin"):
             super().visit_Compare(node, frame)
             return
-        self.write("(")
-        self._paid("compared", node.expr, frame)
-        for each in node.ops:
-            self.write(f" {operators[each.op]} ")
-            if each.op not in ("in", "notin"):
-                self._paid("compared", each.expr, frame)
-            elif isinstance(node.expr, nodes.Const) and isinstance(node.expr.value, str):
-                self._paid("searched", each.expr, frame, len(node.expr.value))
+        # Of a chain each operand is evaluated once, as far as the comparisons before it hold.
+        names = [self.temporary_identifier() for _ in operands[1:-1]]
+        for index, sign in enumerate(signs):
+            self.write(f"{' and ' if index else '('}environment.compared({sign!r}, ")
+            if index:
+                self.write(names[index - 1])
             else:
-                self._paid("searched", each.expr, frame)
+                self.visit(node.expr, frame)
+            self.write(f", ({names[index]} := " if index < len(names) else ", (")
+            self.visit(operands[index + 1], frame)
+            self.write("))")
         self.write(")")
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
@@ -152,13 +154,13 @@ class Generator(CodeGenerator):
         """Compile what stands after a star; no template can spell this node."""
         self._paid("starred", node.expr, frame)
 
-    def _paid(self, name: str, node: nodes.Expr, frame: Frame, *more: int) -> None:
+    def _paid(self, name: str, node: nodes.Expr, frame: Frame) -> None:
         if isinstance(node, nodes.Const) and not isinstance(node.value, int):
             self.visit(node, frame)
             return
         self.write(f"environment.{name}(")
         self.visit(node, frame)
-        self.write("".join([f", {each}" for each in more]) + ")")
+        self.write(")")
 
     def _open(self, frame: Frame) -> None:
         self.write("environment.insert(" if frame.buffer is None else "environment.capture(")

@@ -12,8 +12,10 @@ from typing import Any
 import attrs
 
 from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
-from changehook.errors import AttemptError, ProtocolError, hides_locals
+from changehook.errors import AttemptError, ProtocolError, hides_locals, kind_and_place
 from changehook.exchange import (
+    KEPT_BODY,
+    SAFE_HEADERS,
     Request,
     Response,
     hidden_values,
@@ -29,7 +31,6 @@ from changehook.webhooks import Webhook
 
 __all__ = ["Deliverer"]
 
-KEPT_BODY = 16 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -46,19 +47,26 @@ def user_agent() -> str:
 class _Outcome:
     """What one attempt met: a request if one was built, and a response or an error.
 
-    ``hidden`` is what neither of them may put into the record.
+    ``hidden`` is what the receiver may not put into the record; ``told`` the part of it that an
+    error may not: errors and notes are this library's words, or those of a host's transport.
     """
 
     request: Request | None = None
     hidden: Sequence[str] = attrs.field(default=(), repr=False)
+    told: Sequence[str] = attrs.field(default=(), repr=False)
     response: Response | None = None
     error: AttemptError | None = None
 
     def succeeded(self) -> bool:
         return self.response is not None and 200 <= self.response.status < 300
 
-    def scrubbed(self, text: str, *, cut: bool = False) -> str:
+    def received(self, text: str, *, cut: bool = False) -> str:
+        """Return a receiver's words without what is hidden."""
         return scrub(text, self.hidden, cut=cut)
+
+    def said(self, text: str) -> str:
+        """Return an error's words without what is hidden."""
+        return scrub(text, self.told)
 
 
 @attrs.frozen(kw_only=True)
@@ -162,13 +170,13 @@ class Deliverer:
         try:
             request, secrets = self._signed(webhook, delivery, now)
             response = self.transport.send(request)
-            return _Outcome(request=request, hidden=_hidden(request, secrets), response=response)
+            return _Outcome(request=request, response=response, **_hidden(request, secrets))
         except AttemptError as error:
-            return _Outcome(request=request, hidden=_hidden(request, secrets), error=error)
+            return _Outcome(request=request, error=error, **_hidden(request, secrets))
         except Exception as error:
-            kind = type(error).__name__
+            kind, place = type(error).__name__, kind_and_place(error)
         # Outside the handler: a crash report on what is logged shows the variables of this frame.
-        logger.error("delivery %s: the attempt met an unexpected %s", delivery.id, kind)
+        logger.error("delivery %s: the attempt met an unexpected %s", delivery.id, place)
         return _Outcome(request=request, error=ProtocolError(f"unexpected {kind}"))
 
     def _judge(self, webhook: Webhook, delivery: Delivery, outcome: _Outcome) -> Decision:
@@ -183,14 +191,18 @@ class Deliverer:
             error=outcome.error,
             retry_after=None if response is None else response.headers.get("retry-after"),
         )
-        return attrs.evolve(decision, reason=outcome.scrubbed(decision.reason))
+        return attrs.evolve(decision, reason=outcome.said(decision.reason))
 
 
-def _hidden(request: Request | None, secrets: Iterable[Secret]) -> list[str]:
+def _hidden(request: Request | None, secrets: Iterable[Secret]) -> dict[str, Any]:
     if request is None:
-        return []
+        return {}
     keys = [secret.reveal() for secret in secrets]
-    return hidden_values(request, *keys, *(key.removeprefix("whsec_") for key in keys))
+    keys += [key.removeprefix("whsec_") for key in keys]
+    return {
+        "hidden": hidden_values(request, *keys),
+        "told": hidden_values(request, *keys, whole=True),
+    }
 
 
 def _record(
@@ -216,16 +228,19 @@ def _sent(request: Request | None) -> dict[str, Any]:
 
 
 def _received(outcome: _Outcome) -> dict[str, Any]:
-    response, scrubbed = outcome.response, outcome.scrubbed
+    response, received = outcome.response, outcome.received
     if response is None:
         return {}
     headers = redact_headers(response.headers)
     body, note = response.body[:KEPT_BODY].decode(errors="replace"), response.note
     return {
         "status": response.status,
-        "response_headers": {scrubbed(name): scrubbed(headers[name]) for name in headers},
-        "response_body": scrubbed(body, cut=len(response.body) >= KEPT_BODY or note is not None),
-        "note": None if note is None else scrubbed(note),
+        "response_headers": {
+            name if name in SAFE_HEADERS else received(name): received(headers[name])
+            for name in headers
+        },
+        "response_body": received(body, cut=len(response.body) >= KEPT_BODY or note is not None),
+        "note": None if note is None else outcome.said(note),
         "address": response.address,
     }
 
@@ -238,7 +253,7 @@ def _body(delivery: Delivery, request: Request) -> str:
 
 def _error(outcome: _Outcome) -> tuple[str | None, str | None]:
     if outcome.error is not None:
-        return outcome.error.error_class, outcome.scrubbed(str(outcome.error))
+        return outcome.error.error_class, outcome.said(str(outcome.error))
     if outcome.response is None or outcome.succeeded():
         return None, None
     return "status", f"the receiver answered {outcome.response.status}"

@@ -178,6 +178,8 @@ class Delivery:
             and self.reason == ""
             and self.body is None
         ):
+            if isinstance(self.attempts, list):
+                object.__setattr__(self, "attempts", tuple(self.attempts))
             check_fields(self, _DELIVERY)
 
     def claimed(self) -> Delivery:

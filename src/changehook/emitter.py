@@ -17,7 +17,7 @@ from changehook.conditions import Conditions
 from changehook.definitions import LONGEST_TIMEOUT
 from changehook.deliverer import Deliverer
 from changehook.deliveries import Delivery, DeliveryStatus
-from changehook.errors import ConfigurationError, QueueError, hides_locals
+from changehook.errors import ConfigurationError, QueueError, hides_locals, kind_and_place
 from changehook.exchange import Preview
 from changehook.explanations import WebhookExplanation, explain
 from changehook.interfaces import (
@@ -370,7 +370,7 @@ def _tell(listener: Listener, delivery: Delivery) -> None:
         listener(delivery)
         return
     except (Exception, asyncio.CancelledError, SystemExit) as error:
-        kind = type(error).__name__
+        kind = kind_and_place(error)
     # Outside the handler: a crash report on what is logged shows the variables of this frame.
     name = getattr(listener, "__qualname__", type(listener).__name__)
     logger.error("listener %s failed (%s)", name, kind)

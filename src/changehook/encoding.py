@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from changehook.errors import EncodingError, printable
+from changehook.errors import SHOWN_NAME, EncodingError, printable
 
 __all__ = [
     "decode",
@@ -33,7 +33,6 @@ __all__ = [
     "to_plain",
 ]
 
-SHOWN_KEY = 60
 MOST_DIGITS = 1_000
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -199,7 +198,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = collections.Counter(key for key, _ in pairs).most_common(1)[0][0]
-        shown = printable(twice[:SHOWN_KEY])
+        shown = printable(twice[:SHOWN_NAME])
         raise ValueError(f'the key "{shown}" stands twice in one object')
     return found
 

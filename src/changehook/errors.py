@@ -63,6 +63,17 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
+SHOWN_NAME = 60  # characters of a name that somebody wrote
+
+
+def kind_and_place(error: BaseException) -> str:
+    """Return the class of an error and the line that raised it; its text may hold a secret."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    code = frame.f_code
+    name = code.co_filename.rpartition("/")[2]
+    return f"{type(error).__name__} in {name}, line {line}, in {code.co_name}"
+
+
 def pointer_to(key: object) -> str:
     """Return the JSON pointer (RFC 6901) of one key."""
     return "/" + str(key).replace("~", "~0").replace("/", "~1")
@@ -187,7 +198,8 @@ class SetupError(AttemptError):
 def hides_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Return the function so that what it raises carries no variables, which crash reports show.
 
-    The frames within are emptied. An error that was set aside by ``from None`` is dropped: a
+    The frames within are emptied, also those of a host's code that was called; file, line and
+    function stay. An error that was set aside by ``from None`` is dropped: a
     ``JSONDecodeError`` or a ``UnicodeError`` holds the whole text that it is about.
     """
 

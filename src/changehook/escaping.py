@@ -10,7 +10,7 @@ import attrs
 
 __all__ = ["NO_TEXT", "Absent", "RefusedError", "Text", "check_plain"]
 
-NO_TEXT = "a function, macro or loop has no text; call it, or name a value"
+NO_TEXT = 'a function, macro, loop or range has no text; call it, or write "| list"'
 _SINGLE = (str, int, float, type(None))
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "scrub",
 ]
 
+KEPT_BODY = 16 * 1024
 SAFE_HEADERS = frozenset(
     {
         "accept",
@@ -31,6 +32,7 @@ SAFE_HEADERS = frozenset(
         "date",
         "retry-after",
         "server",
+        "transfer-encoding",
         "user-agent",
         "webhook-id",
         "webhook-signature",
@@ -138,7 +140,7 @@ class Preview:
         }
 
 
-def hidden_values(request: Request, *secrets: str) -> list[str]:
+def hidden_values(request: Request, *secrets: str, whole: bool = False) -> list[str]:
     """Return what of a request is never shown, in the forms in which a receiver may quote it.
 
     These are path, query, hidden header values and the secrets, each as a whole and word by word;
@@ -148,14 +150,20 @@ def hidden_values(request: Request, *secrets: str) -> list[str]:
     Args:
         request: as it was sent.
         secrets: those that signed it.
+        whole: leave out the single words as well, and what stands in the origin of the URL: for
+            texts of this library's own, which quote no more than that.
     """
     parts = urllib.parse.urlsplit(request.url)
-    texts = {parts.path, parts.path.strip("/"), parts.query, *secrets}
+    texts = {parts.path, parts.query, *secrets}
     for name, value in request.headers.items():
         if name.lower() not in SAFE_HEADERS:
             texts |= {value, _basic_credentials(value)}
     texts |= {urllib.parse.unquote_plus(text) for text in texts if "%" in text or "+" in text}
-    words = texts.union(*map(_WORD.findall, texts))
+    if whole:
+        origin = redact_url(request.url)
+        words = {text for text in texts if text not in origin}
+    else:
+        words = texts.union({parts.path.strip("/")}, *map(_WORD.findall, texts))
     forms = {form for word in words if len(word) >= SHORTEST_SECRET for form in _forms(word)}
     return sorted(forms, key=len, reverse=True)
 

@@ -20,7 +20,7 @@ from jinja2.utils import _PassArg, pass_context, pass_environment
 
 from changehook.budget import CALL, LONGEST_TEXT, SHORT, Budget, are_short, length
 from changehook.escaping import RefusedError, Text, check_plain
-from changehook.operations import check_format, check_replace
+from changehook.operations import check_format, check_replace, operate
 
 __all__ = ["FILTERS", "TESTS", "TextEnvironment"]
 
@@ -53,11 +53,8 @@ def _sized(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
     budget.read_all((*values, *named.values()))
 
 
-def _flat(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
-    """Pay for what looks at a value and not into it."""
-    for value in values:
-        if isinstance(value, str):
-            budget.read(value)
+def _free(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
+    """Pay nothing for what looks at a value and not into it."""
 
 
 def _parsed(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
@@ -107,10 +104,14 @@ def _padded(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
 
 
 def _scanned(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
-    """Pay for what looks for words, or for characters to take off."""
+    """Pay for what looks for words."""
+    budget.spend(3 * _read(budget, values, named))
+
+
+def _trimmed(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
+    """Pay for what looks for characters to take off."""
     size = _read(budget, values, named)
-    wanted = budget.read_all((*values[1:], *named.values()))
-    budget.spend(3 * size + (size * wanted >> 8))
+    budget.spend(size * budget.read_all((*values[1:], *named.values())) >> 8)
 
 
 def _formatted(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
@@ -186,10 +187,14 @@ def _compare(budget: Budget, keys: Any) -> None:
     budget.spend((before - budget.fuel) * length(keys).bit_length())
 
 
+def _compared(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
+    """Pay for the tests that compare."""
+    budget.compare(values[0], values[-1])
+
+
 def _found(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
     """Pay for the test ``in``."""
-    _sized(budget, values, named)
-    budget.search(values[-1], length(values[0]))
+    budget.find(values[0], named.get("seq", values[-1]))
 
 
 def _bounded(function: Any, charge: _Charge) -> Any:
@@ -219,10 +224,10 @@ def _join(environment: Any, value: Any, d: Any = "", attribute: Any = None) -> s
 def _sum(environment: TextEnvironment, value: Any, attribute: Any = None, start: Any = 0) -> Any:
     if attribute is not None:
         value = map(make_attrgetter(environment, attribute), value)
-    numbers = [start, *value]
-    if not all(isinstance(number, int | float) for number in numbers):
-        raise TypeError
-    return sum(numbers)
+    total = start
+    for item in value:
+        total = operate(environment, "+", total, item)
+    return total
 
 
 @pass_environment
@@ -301,7 +306,7 @@ def _indent(
 
 
 _CHARGES: Mapping[_Charge, str] = {
-    _flat: "count d default first last length",
+    _free: "count d default first last length",
     _parsed: "filesizeformat float int",
     _numeric: "abs",
     _rounded: "round",
@@ -315,7 +320,8 @@ _CHARGES: Mapping[_Charge, str] = {
     _ordered(_NOWHERE): "dictsort",
     _read: "capitalize lower string upper",
     _padded: "center truncate",
-    _scanned: "title trim wordcount",
+    _scanned: "title wordcount",
+    _trimmed: "trim",
     _wrapped: "wordwrap",
     _formatted: "format",
 }
@@ -329,7 +335,7 @@ _OWN: Mapping[str, tuple[Callable[..., Any], _Charge]] = {
     "safe": (_safe, _read),
     "sum": (_sum, _looked_up(1)),
     "tojson": (_tojson, _sized),
-    "urlencode": (_urlencode, _flat),
+    "urlencode": (_urlencode, _free),
 }
 
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
@@ -343,7 +349,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 
 TESTS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {name: JINJA_TESTS[name] for name in _PLAIN_TESTS.split()}
-    | {name: _bounded(JINJA_TESTS[name], _sized) for name in _COMPARING.split()}
+    | {name: _bounded(JINJA_TESTS[name], _compared) for name in _COMPARING.split()}
     | {"in": _bounded(JINJA_TESTS["in"], _found)}
     | {name: _bounded(JINJA_TESTS[name], _read) for name in ("lower", "upper")}
     | {name: _bounded(JINJA_TESTS[name], _numeric) for name in ("divisibleby", "even", "odd")}

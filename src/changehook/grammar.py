@@ -10,7 +10,7 @@ from typing import Any, cast
 import attrs
 
 from changehook.encoding import own
-from changehook.errors import Fault, pointer_to, printable
+from changehook.errors import SHOWN_NAME, Fault, pointer_to, printable
 from changehook.evaluation import OPERATORS, VARIABLES, kind_of
 from changehook.regexscreen import Screen
 
@@ -239,7 +239,7 @@ def _quoted(value: object) -> str:
 
 def _short(key: object) -> str:
     """Return a key for an error, short and on one line."""
-    text = key[:60] if isinstance(key, str) else f"({kind_of(key)})"
+    text = key[:SHOWN_NAME] if isinstance(key, str) else f"({kind_of(key)})"
     return printable(text)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from changehook.budget import Budget, are_short, length
 from changehook.escaping import RefusedError, Text, check_plain
 
-__all__ = ["OPERATORS", "call_method", "check_format", "check_replace", "operate"]
+__all__ = ["COMPARISONS", "OPERATORS", "call_method", "check_format", "check_replace", "operate"]
 
 OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -21,8 +21,18 @@ OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "**": operator.pow,
     "%": operator.mod,
 }
+COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "in": lambda wanted, values: wanted in values,
+    "notin": lambda wanted, values: wanted not in values,
+}
 _NUMBERS = frozenset({int, float, bool})
-_FORMAT = re.compile(r"%(\([^)]*\))?[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?")
+_FORMAT = re.compile(r"%(\([^)]*\))?[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?[hlL]?([a-zA-Z]?)")
 _WIDEST_FLOAT = 350
 _LONGEST_SPELLING = 10  # of a character, in what Python shows of a list or an object
 _PADDING = frozenset({"center", "ljust", "rjust", "zfill"})
@@ -55,6 +65,9 @@ def call_method(budget: Budget, method: Any, values: tuple[Any, ...], named: dic
         RefusedError: the result would be too large, or the fuel is used up.
     """
     subject, name = method.__self__, method.__name__
+    if name == "get":
+        budget.read_all(values[:1])
+        return method(*values, **named)
     if subject.__class__ is str and not named and are_short((subject, *values)):
         return budget.admit(method(*values))
     arguments = (*values, *named.values())
@@ -63,8 +76,8 @@ def call_method(budget: Budget, method: Any, values: tuple[Any, ...], named: dic
         _check_text_method(budget, subject, name, arguments, size)
     elif not isinstance(subject, dict):
         budget.read(subject)
-    elif name != "get":
-        budget.spend(4 * len(subject))
+    else:
+        budget.spend(4 * len(subject) if name == "items" else 1 + (len(subject) >> 1))
         return list(method(*values, **named))
     return budget.admit(method(*values, **named))
 
@@ -75,17 +88,21 @@ def check_format(budget: Budget, template: str, values: Any) -> None:
     Raises:
         RefusedError: the result may be too long, or its length is not known before.
     """
-    budget.make_text(len(template))
-    budget.make_text(_WIDEST_FLOAT * template.count("%"))
-    size = _LONGEST_SPELLING * budget.read(values)
+    size = budget.read(values)
     check_plain(values)
+    budget.make_text(len(template))
+    budget.spend(2 * template.count("%"))
+    whole = values if isinstance(values, tuple) else (values,)
+    shown = not all(isinstance(value, str | int | float) for value in whole)
     widths = 0
-    for key, *numbers in _FORMAT.findall(template):
-        if "*" in numbers or "(" in key[1:]:
+    for found in _FORMAT.finditer(template):
+        key, width, precision, kind = (each or "" for each in found.groups())
+        if "*" in (width, precision) or "(" in key[1:]:
             raise RefusedError('a format holds "*", or brackets in a name; write a number')
-        widths += sum([budget.argument(int(each[:9] or 0)) for each in numbers])
-        widths += size if isinstance(values, dict) else 0
-    budget.make_text(len(template) + size + widths)
+        widths += budget.argument(int(width[:9] or 0)) + budget.argument(int(precision[:9] or 0))
+        widths += _WIDEST_FLOAT if kind in "fF" else size if isinstance(values, dict) else 0
+        shown = shown or kind in "ra"
+    budget.make_text(len(template) + (_LONGEST_SPELLING if shown else 1) * size + widths)
 
 
 def check_replace(budget: Budget, text: str, old: str, new: str, most: int = -1) -> None:

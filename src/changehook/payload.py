@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from changehook.encoding import decode, encode, isoformat, to_plain
-from changehook.errors import EncodingError, RenderError
+from changehook.errors import EncodingError, RenderError, kind_and_place
 from changehook.exchange import Request
 from changehook.interfaces import ContextProvider
 from changehook.models import Change
@@ -69,7 +69,7 @@ def _provided(change: Change, providers: Iterable[ContextProvider]) -> dict[str,
         try:
             added.update(to_plain(provider(change), root="context"))
         except Exception as error:
-            kind = type(error).__name__
+            kind = kind_and_place(error)
         # Outside the handler: a crash report on what is logged shows the variables of this frame.
         if kind is not None:
             name = getattr(provider, "__qualname__", type(provider).__name__)

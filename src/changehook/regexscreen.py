@@ -82,21 +82,32 @@ class Screen:
         try:
             nodes = self._parser.parse(pattern)
             walk = _Walk(strict=not nodes.state.flags & _LOOSE, captures=nodes.state.groups > 1)
-            walk.sequence(nodes, _START)
+            walk.sequence(_that_can_fail(nodes), _START)
             re.compile(pattern)
         except _RefusedError as error:
             return str(error)
         except (re.error, OverflowError, RecursionError, Warning) as error:
             return f"not a regular expression ({_reason(error)})"
+        if self._cost + walk.cost > COST:
+            return (
+                "could take too long together with the patterns before it; write what a repeat may "
+                "not hold, as in [^-]* for .*, or several webhooks"
+            )
         self._cost += walk.cost
-        if self._cost > COST:
-            return "could take too long with the patterns before it; write several webhooks"
         return None
 
 
 def refusal(pattern: str) -> str | None:
     """Return why a pattern may not be used at all, or None; see ``Screen``."""
     return Screen().refusal(pattern)
+
+
+def _that_can_fail(nodes: Iterable[Node]) -> list[Node]:
+    """Return the nodes without optional characters at the end: having come so far is a match."""
+    left = list(nodes)
+    while left and _is_optional(*left[-1]) and _is_single(left[-1][1][-1]):
+        left.pop()
+    return left
 
 
 def _reason(error: Exception) -> str:

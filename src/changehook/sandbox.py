@@ -18,7 +18,7 @@ from changehook.budget import CALL, DEEPEST_CALLS, FUEL, LONGEST_TEXT, SHORT, le
 from changehook.compiler import Generator, sizes
 from changehook.escaping import Absent, RefusedError, Text
 from changehook.filters import FILTERS, TESTS, TextEnvironment
-from changehook.operations import OPERATORS, call_method, operate
+from changehook.operations import COMPARISONS, OPERATORS, call_method, operate
 
 __all__ = ["Program", "open_names"]
 
@@ -35,7 +35,12 @@ _ATTRIBUTES: Mapping[type, str] = {
 }
 MOST_STARRED = 256
 MOST_NEAR = 100
-_SIMPLE = frozenset({int, float, bool, type(None)})
+_CLOSED_METHODS = {
+    "append": "append would change a list; write found + [value]",
+    "extend": "extend would change a list; write found + values",
+    "format": 'format is not open to templates; write "%s" % value, or the filter format',
+    "update": "update would change an object; write dict(found, key=value)",
+}
 _SCOPES = ("_loop_vars", "_block_vars")  # which Jinja2 passes to each call, for its own use
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (RecursionError, "the template or its data is nested too deeply"),
@@ -154,17 +159,13 @@ class _Environment(TextEnvironment):
             return iterable
         return self._stepped(iter(iterable), parts)
 
-    def compared(self, value: Any) -> Any:
-        """Return an operand of a comparison, and pay for it."""
-        if value.__class__ not in _SIMPLE:
-            self.read(value)
-        return value
-
-    def searched(self, value: Any, wanted: int | None = None) -> Any:
-        """Return what ``in`` searches, and pay for it; ``wanted``: the length of a constant."""
-        self.read(value)
-        self.search(value, wanted)
-        return value
+    def compared(self, sign: str, one: Any, other: Any) -> Any:
+        """Return what a comparison gives."""
+        if sign in ("in", "notin"):
+            self.find(one, other)
+        else:
+            self.compare(one, other)
+        return COMPARISONS[sign](one, other)
 
     def starred(self, values: Any) -> Any:
         """Return what stands after ``*`` or ``**`` in a call, and pay for it."""
@@ -195,7 +196,7 @@ class _Environment(TextEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any:
         """Return what brackets find."""
         if argument.__class__ is not str:
-            self.compared(argument)
+            self.read(argument)
         try:
             if isinstance(obj, dict | list | str | tuple | range):
                 return obj[argument]
@@ -225,8 +226,8 @@ class _Environment(TextEnvironment):
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str | list | tuple | dict) and _is_open(owner, obj.__name__):
             return call_method(self, obj, values, named)
-        self.read_all((*values, *named.values()))
         if isinstance(owner, LoopContext):
+            self.read_all((*values, *named.values()))
             return obj(*values, **named)
         if any(obj is each for each in self.globals.values()):
             return self._built(obj, values, named)
@@ -238,6 +239,7 @@ class _Environment(TextEnvironment):
             if not isinstance(value, int | dict | list | tuple):
                 length(value)  # raises what was looked for, if it is not there
                 raise TypeError
+            self.spend(4 * length(value))
             for pair in value if isinstance(value, list | tuple) else ():
                 self.key(pair[0])
         return build(*values, **named)
@@ -382,6 +384,8 @@ def _is_name(name: Any) -> bool:
 def _missing(name: Any, obj: Any, source: str, context: Mapping[str, Any]) -> str:
     if not isinstance(name, str) or name not in source:  # it may be a value of the data
         return "what was looked up by a computed name or a number is not there"
+    if isinstance(obj, str | list | dict | tuple) and hasattr(obj, name):
+        return _CLOSED_METHODS.get(name, f"{name} is not open to templates")
     if obj is None:
         return f'"{name}" was looked up in null; test the value before it, as in "is not none"'
     names = context if obj is missing else obj if isinstance(obj, dict) else ()

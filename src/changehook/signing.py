@@ -337,9 +337,11 @@ def _received(headers: Mapping[str, str]) -> dict[str, bytes]:
     """Return the headers that matter; one that stands twice could be read in two ways."""
     received: dict[str, bytes] = {}
     for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError("headers are text; decode their names and values as latin-1")
         lower = name.lower()
         if lower in received:
-            raise VerificationError(f"{lower} stands twice, in different case")
+            raise VerificationError(f"{lower} stands twice")
         if lower in _RELEVANT:
             received[lower] = value.encode(errors="replace")
     return received

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from changehook.encoding import SHOWN_KEY, decode_strict, text_of
-from changehook.errors import ConfigurationError, Fault, hides_locals, pointer_to
+from changehook.encoding import decode_strict, text_of
+from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, hides_locals, pointer_to
 from changehook.forks import after_fork_in_child
 from changehook.webhooks import Webhook
 
@@ -27,15 +27,18 @@ logger = logging.getLogger(__name__)
 SELECTIONS = 4096
 """How many (event, model) pairs an index remembers the answer for."""
 
-LARGEST_FILE = 2 * 1024 * 1024
-"""How many bytes of definitions are read from a file."""
+LARGEST_FILE = 4 * 1024 * 1024
+LARGEST_TOML = 2 * 1024 * 1024  # which takes Python ten times as long to read
 
 MOST_WEBHOOKS = 10_000
 MOST_FAULTS = 100
 
 _GLOB = re.compile(r"[*?\[]")
-# The parser of TOML takes a time that grows with the square of these.
-_LONG_KEY = re.compile(r"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){8}""")
+# The parser of TOML takes a time that grows with the square of the names in a key. One begins a
+# line, or stands after what opens or separates.
+_LONG_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*+(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){8}""", re.MULTILINE
+)
 
 
 class _Index:
@@ -224,7 +227,7 @@ def _documents(path: Path) -> Sequence[Any]:
         write = "[[webhooks]]" if _is_toml(path) else '{"webhooks": [...]}'
         raise ConfigurationError(f"{path}: holds no webhooks; write {write}")
     if isinstance(document, Mapping) and "webhooks" in document:
-        strange = [key[:SHOWN_KEY] for key in document if key != "webhooks"]
+        strange = [key[:SHOWN_NAME] for key in document if key != "webhooks"]
         if strange:
             faults = [Fault(pointer_to(key), _UNKNOWN) for key in strange[:MOST_FAULTS]]
             raise ConfigurationError(*faults)
@@ -266,15 +269,17 @@ def _read(path: Path) -> bytes:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("it is not a regular file")
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise ValueError(f"it is longer than {LARGEST_FILE} bytes; write several files")
+        most = LARGEST_TOML if _is_toml(path) else LARGEST_FILE
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it is longer than {most} bytes; write a WebhookSource of your own")
     return data
 
 
 def _parsed_toml(text: str) -> Any:
-    if _LONG_KEY.search(text):
-        raise ValueError("a key of more than 8 names")
+    if found := _LONG_KEY.search(text):
+        line = text.count("\n", 0, found.end()) + 1
+        raise ValueError(f"line {line}: a key of more than 8 names")
     return tomllib.loads(text)
 
 

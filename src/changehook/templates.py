@@ -13,7 +13,7 @@ import attrs
 
 from changehook.budget import FUEL
 from changehook.encoding import decode, own
-from changehook.errors import ConfigurationError, Fault, RenderError, pointer_to
+from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, RenderError, pointer_to
 from changehook.escaping import RefusedError, Text
 from changehook.filters import FILTERS
 from changehook.sandbox import Program
@@ -26,7 +26,6 @@ MOST_HEADERS = 64
 LONGEST_HEADER = 8 * 1024
 LONGEST_HEADERS = 32 * 1024
 LONGEST_MARKED = 64 * 1024  # of a URL, in which what was inserted is still marked
-SHOWN_NAME = 60
 
 _BLANK = " \t\n"
 _ESCAPED = JSONEncoder(ensure_ascii=False)

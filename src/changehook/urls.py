@@ -74,6 +74,8 @@ class URLText(Text):
 def resolved(marked: str) -> RenderedURL:
     """Return the URL, with what was inserted encoded as its place in the URL asks for."""
     pieces = list(_pieces(marked))
+    if marked != marked.strip(" \t\n"):
+        raise RefusedError("has white space around it; remove it")
     origin = _ORIGIN.match("".join(text for _, text in pieces))
     if origin is None:
         raise RefusedError(f"does not begin with http:// or https://; {_WHOLE_URL}")

@@ -22,7 +22,7 @@ from changehook.definitions import (
     to_secrets,
 )
 from changehook.encoding import own
-from changehook.errors import ConfigurationError, Fault, hides_locals, pointer_to
+from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, hides_locals, pointer_to
 from changehook.exchange import HIDDEN, redact_headers, redact_template
 from changehook.network import destination
 from changehook.retries import RetryPolicy
@@ -277,7 +277,7 @@ def _secret_document(secrets: tuple[Secret, ...], reveal: bool) -> list[str] | s
 
 
 def _unknown(key: object, known: list[str]) -> Fault:
-    text = key[:60] if isinstance(key, str) else f"({type(key).__name__})"
+    text = key[:SHOWN_NAME] if isinstance(key, str) else f"({type(key).__name__})"
     near = difflib.get_close_matches(text.lower(), known, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"the fields are {', '.join(known)}"
     return Fault(pointer_to(text), f"unknown field; {hint}")

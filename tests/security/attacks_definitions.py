@@ -295,26 +295,26 @@ DUPLICATES = {
 MEG = 1024 * 1024
 Writer = Callable[[Path], None]
 FILES: dict[str, tuple[str, Writer, str]] = {
-    "100 MB, sparse": ("a.json", _sparse, "longer than 2097152 bytes"),
-    "100 MB of webhooks": ("a.json", _full, "longer than 2097152 bytes"),
+    "100 MB, sparse": ("a.json", _sparse, "longer than 4194304 bytes"),
+    "100 MB of webhooks": ("a.json", _full, "longer than 4194304 bytes"),
     "100 MB of TOML": ("a.toml", _sparse, "longer than 2097152 bytes"),
     "2^20 lists": ("a.json", _bytes(b"[" * (MEG)), "nested too deeply"),
     "100,000 objects": ("a.json", _bytes(b'{"a":' * 100_000), "nested too deeply"),
     "closed lists": ("a.json", _bytes(b"[" * 100_000 + b"]" * 100_000), "nested too deeply"),
-    "a wide list": ("a.json", _bytes(b"[" + b"[]," * 699_000 + b"[]]"), "holds at most 10000"),
+    "a wide list": ("a.json", _bytes(b"[" + b"[]," * 1_390_000 + b"[]]"), "holds at most 10000"),
     "a wide object": (
         "a.json",
-        _bytes(lambda: json.dumps({str(n): 1 for n in range(150_000)}).encode()),
+        _bytes(lambda: json.dumps({str(n): 1 for n in range(300_000)}).encode()),
         "unknown field",
     ),
     "a wide object, a key twice": (
         "a.json",
-        _bytes(lambda: json.dumps({str(n): 1 for n in range(150_000)}).encode()[:-1] + b',"9":1}'),
+        _bytes(lambda: json.dumps({str(n): 1 for n in range(300_000)}).encode()[:-1] + b',"9":1}'),
         'the key "9" stands twice',
     ),
     "a key of a megabyte twice": (
         "a.json",
-        _bytes(b'{"' + b"k" * 900_000 + b'":1,"' + b"k" * 900_000 + b'":2}'),
+        _bytes(b'{"' + b"k" * 1_900_000 + b'":1,"' + b"k" * 1_900_000 + b'":2}'),
         "stands twice",
     ),
     "TOML lists": ("a.toml", _bytes(b"a = " + b"[" * 100_000), "nested too deeply"),

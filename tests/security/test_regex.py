@@ -184,6 +184,9 @@ def test_the_best_known_ones_are_refused(pattern: str) -> None:
 
 
 ORDINARY = [
+    ".*[Uu]plink.*core.*",
+    ".*(error|fail|down).*(interface|port|link).*",
+    "^.*(?:core|edge).*(?:sw|rtr).*",
     *("active", "^active$", "^(active|planned|staged)$", "(?i)^core", "^dc[0-9]+-", "^(?:ams|fra)"),
     *(r"^10\.", r"^10\.20\.\d{1,3}\.\d{1,3}$", r"^192\.168\.(1|2)\d\.", r"^2001:db8:"),
     r"^\d{1,3}(\.\d{1,3}){3}(/\d{1,2})?$",
