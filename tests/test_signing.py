@@ -497,3 +497,10 @@ def test_comparison_takes_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(hmac, "compare_digest", recording)
     assert refusal(signed(schemes=SCHEMES))
     assert compared == [(bytes, bytes)] * 3
+
+
+@pytest.mark.parametrize("headers", [{b"x-hook-signature": b"0"}, {"x-hook-signature": b"0"}])
+def test_headers_in_bytes_are_the_callers_mistake(headers):
+    """As ASGI gives them; taken for absent, a request would seem to be unsigned."""
+    with pytest.raises(TypeError, match="headers are text"):
+        verify(b"", headers, "0123456789abcdef")

@@ -1,0 +1,137 @@
+"""The life of a delivery, its messages and what they refuse."""
+
+import datetime
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
+from changehook.errors import ConfigurationError, DeliveryStateError
+
+NOW = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
+HOUR = datetime.timedelta(hours=1)
+
+
+def make(**changes):
+    """Return a delivery."""
+    values = {
+        "id": "msg_1",
+        "webhook": "w",
+        "event": "created",
+        "model": "site",
+        "payload": "{}",
+        "created_at": NOW,
+        "due_at": NOW,
+    }
+    return Delivery(**{**values, **changes})
+
+
+def attempt(number=1, **changes):
+    """Return an attempt."""
+    return Attempt(**{"number": number, "started_at": NOW, "duration": 0.25, **changes})
+
+
+def test_the_life_of_a_delivery():
+    """Claimed, tried again, delivered: each a new record, one revision further."""
+    delivery = make()
+    claimed = delivery.claimed()
+    assert (claimed.status, claimed.attempt_number, claimed.revision) == ("delivering", 1, 1)
+    again = claimed.after(
+        attempt(),
+        Decision(status=DeliveryStatus.PENDING, due_at=NOW + HOUR, reason="status 500"),
+        body="b",
+    )
+    assert (again.status, again.due_at, again.reason, again.body) == (
+        "pending",
+        NOW + HOUR,
+        "status 500",
+        "b",
+    )
+    done = again.claimed().after(attempt(2), Decision(status=DeliveryStatus.DELIVERED), body="c")
+    assert (done.status, done.body, len(done.attempts)) == ("delivered", "b", 2)
+    assert (done.attempt_number, done.revision) == (2, 4)
+    assert delivery.status == "pending"
+
+
+def test_a_retry_by_hand_starts_the_schedule_again():
+    """Due now, no attempt counted, what happened kept."""
+    decision = Decision(status=DeliveryStatus.FAILED, reason="r")
+    failed = make().claimed().after(attempt(), decision)
+    retried = failed.retried(NOW + HOUR)
+    assert (retried.status, retried.due_at, retried.attempt_number) == ("pending", NOW + HOUR, 0)
+    assert retried.attempts == failed.attempts
+
+
+def test_only_a_pending_delivery_is_claimed():
+    """And one that is being delivered is not retried."""
+    with pytest.raises(DeliveryStateError, match="only a pending one is claimed"):
+        make(status=DeliveryStatus.FAILED).claimed()
+    with pytest.raises(DeliveryStateError, match="is being delivered"):
+        make().claimed().retried(NOW)
+
+
+def test_a_skipped_delivery_says_why():
+    """It is finished, but can be retried."""
+    skipped = make().claimed().skipped("the webhook is gone")
+    assert skipped.status.finished
+    assert skipped.reason == "the webhook is gone"
+    assert skipped.retried(NOW).status == "pending"
+    assert [status for status in DeliveryStatus if not status.finished] == ["pending", "delivering"]
+
+
+def test_a_delivery_survives_its_message():
+    """Everything is in the JSON, with the version of its form."""
+    delivery = (
+        make(payload='{"a":"ü"}')
+        .claimed()
+        .after(
+            attempt(headers={"A": "b"}, status=200, response_headers={"c": "d"}),
+            Decision(status=DeliveryStatus.DELIVERED),
+            body="body",
+        )
+    )
+    message = delivery.to_json()
+    assert json.loads(message)["version"] == 1
+    assert Delivery.from_json(message) == delivery == Delivery.from_json(message.encode())
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("nonsense", "not a delivery message"),
+        ("[]", "not a delivery message"),
+        ("{}", r"not a delivery message \(no version\)"),
+        ('{"version": 1}', "not a delivery message"),
+        ('{"version": 2}', "delivery message of version 2; this release reads 1"),
+        (make().to_json().replace('"pending"', '"lost"'), "not a delivery message"),
+        (make().to_json().replace('"due_at"', '"due"'), "not a delivery message"),
+    ],
+)
+def test_what_is_no_delivery_message_is_refused(message, text):
+    """A worker gets one clear error for whatever its broker hands it."""
+    with pytest.raises(ConfigurationError, match=text):
+        Delivery.from_json(message)
+
+
+@given(
+    st.text(st.characters(codec="utf-8")),
+    st.text(st.characters(codec="utf-8")),
+    st.datetimes(timezones=st.just(datetime.UTC)),
+)
+def test_any_delivery_round_trips(payload, reason, moment):
+    """Whatever text it holds."""
+    delivery = make(payload=payload, reason=reason, due_at=moment)
+    assert Delivery.from_json(delivery.to_json()) == delivery
+
+
+def test_a_delivery_hides_what_it_carries():
+    """No payload and no body in its repr."""
+    assert "SECRET" not in repr(make(payload='"SECRET"', body="SECRET"))
+
+
+def test_attempts_may_be_given_as_a_list():
+    """A record is frozen, so it keeps a tuple."""
+    assert make(attempts=[]).attempts == ()
+    assert isinstance(make(attempts=[]).attempts, tuple)
