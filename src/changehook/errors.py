@@ -51,7 +51,7 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{printable(self.pointer) or '/'}: {self.message}"
+        return printable(f"{self.pointer or '/'}: {self.message}")
 
     def under(self, prefix: str) -> Fault:
         """Return the same fault as seen from a document that holds this one at ``prefix``."""
