@@ -89,7 +89,7 @@ def _text(source: str) -> None:
 def _url(source: str) -> None:
     found = URLTemplate(source).render(CONTEXT)
     assert _URL.fullmatch(found.url)
-    assert "@" not in found.url.split("/")[2]
+    assert "@" not in re.split("[/?#]", found.url)[2]
 
 
 def _headers(source: str) -> None:
