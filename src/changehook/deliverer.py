@@ -47,26 +47,24 @@ def user_agent() -> str:
 class _Outcome:
     """What one attempt met: a request if one was built, and a response or an error.
 
-    ``hidden`` is what the receiver may not put into the record; ``told`` the part of it that an
-    error may not: errors and notes are this library's words, or those of a host's transport.
+    ``keys`` are the texts of the secrets that signed the request.
     """
 
     request: Request | None = None
-    hidden: Sequence[str] = attrs.field(default=(), repr=False)
-    told: Sequence[str] = attrs.field(default=(), repr=False)
+    keys: Sequence[str] = attrs.field(default=(), repr=False)
     response: Response | None = None
     error: AttemptError | None = None
 
     def succeeded(self) -> bool:
         return self.response is not None and 200 <= self.response.status < 300
 
-    def received(self, text: str, *, cut: bool = False) -> str:
-        """Return a receiver's words without what is hidden."""
-        return scrub(text, self.hidden, cut=cut)
+    def hidden(self, *, whole: bool = False) -> list[str]:
+        """Return what the record may not show."""
+        return hidden_values(self.request, *self.keys, whole=whole) if self.request else []
 
     def said(self, text: str) -> str:
-        """Return an error's words without what is hidden."""
-        return scrub(text, self.told)
+        """Return an error or a note, in words of this library or of a host's transport."""
+        return scrub(text, self.hidden(whole=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -170,9 +168,9 @@ class Deliverer:
         try:
             request, secrets = self._signed(webhook, delivery, now)
             response = self.transport.send(request)
-            return _Outcome(request=request, response=response, **_hidden(request, secrets))
+            return _Outcome(request=request, response=response, keys=_keys(secrets))
         except AttemptError as error:
-            return _Outcome(request=request, error=error, **_hidden(request, secrets))
+            return _Outcome(request=request, error=error, keys=_keys(secrets))
         except Exception as error:
             kind, place = type(error).__name__, kind_and_place(error)
         # Outside the handler: a crash report on what is logged shows the variables of this frame.
@@ -194,15 +192,9 @@ class Deliverer:
         return attrs.evolve(decision, reason=outcome.said(decision.reason))
 
 
-def _hidden(request: Request | None, secrets: Iterable[Secret]) -> dict[str, Any]:
-    if request is None:
-        return {}
+def _keys(secrets: Iterable[Secret]) -> list[str]:
     keys = [secret.reveal() for secret in secrets]
-    keys += [key.removeprefix("whsec_") for key in keys]
-    return {
-        "hidden": hidden_values(request, *keys),
-        "told": hidden_values(request, *keys, whole=True),
-    }
+    return keys + [key.removeprefix("whsec_") for key in keys]
 
 
 def _record(
@@ -228,18 +220,19 @@ def _sent(request: Request | None) -> dict[str, Any]:
 
 
 def _received(outcome: _Outcome) -> dict[str, Any]:
-    response, received = outcome.response, outcome.received
+    response = outcome.response
     if response is None:
         return {}
+    hidden = outcome.hidden()
     headers = redact_headers(response.headers)
     body, note = response.body[:KEPT_BODY].decode(errors="replace"), response.note
     return {
         "status": response.status,
         "response_headers": {
-            name if name in SAFE_HEADERS else received(name): received(headers[name])
+            name if name in SAFE_HEADERS else scrub(name, hidden): scrub(headers[name], hidden)
             for name in headers
         },
-        "response_body": received(body, cut=len(response.body) >= KEPT_BODY or note is not None),
+        "response_body": scrub(body, hidden, cut=len(response.body) >= KEPT_BODY or bool(note)),
         "note": None if note is None else outcome.said(note),
         "address": response.address,
     }

@@ -10,9 +10,7 @@ from typing import Any, cast
 
 import attrs
 
-from changehook.checks import (
-    moment_problem,
-)
+from changehook.checks import moment_problem
 from changehook.encoding import has_fields
 from changehook.errors import ConfigurationError, Fault
 
