@@ -107,6 +107,8 @@ def test_a_delivery_survives_its_message():
         ('{"version": 2}', "delivery message of version 2; this release reads 1"),
         (make().to_json().replace('"pending"', '"lost"'), "not a delivery message"),
         (make().to_json().replace('"due_at"', '"due"'), "not a delivery message"),
+        (make().to_json().replace('_number": 0', '_number": false'), "/attempt_number: expected a"),
+        (make().to_json().replace('"revision": 0', '"revision": 0.0'), "/revision: expected a"),
     ],
 )
 def test_what_is_no_delivery_message_is_refused(message, text):

@@ -173,6 +173,7 @@ class Delivery:
             and self.created_at.__class__ is self.due_at.__class__ is datetime.datetime
             and self.created_at.tzinfo is self.due_at.tzinfo is datetime.UTC
             and self.status is DeliveryStatus.PENDING
+            and self.revision.__class__ is self.attempt_number.__class__ is int
             and self.revision == self.attempt_number == 0
             and self.attempts == ()
             and self.reason == ""
