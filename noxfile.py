@@ -66,10 +66,11 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python="3.11")  # each atheris has wheels for some Pythons only; 3.0 for this one
 def fuzz(session: nox.Session) -> None:
-    """Every parser fuzzed for 20 s, or CHANGEHOOK_FUZZ_SECONDS; ``-- conditions`` only that one.
+    """Every parser fuzzed, some 15 s each; ``-- conditions`` only that one.
 
-    Without arguments the inputs are the same in each run, so that CI tells of a change and not of
-    its luck; who looks for more chooses another seed, as in ``-- -seed=0``, or runs longer.
+    Without arguments their number and the seed are the same in each run, so that CI tells of a
+    change and not of a faster machine or of its luck; who looks for more chooses another seed, as
+    in ``-- -seed=0``, or a time, as in ``-- -max_total_time=600``.
     """
     session.install(".", *group("fuzz"))
     arguments = session.posargs or ["-seed=1"]

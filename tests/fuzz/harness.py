@@ -4,6 +4,7 @@ A target is a module in ``targets``, with
 
 - ``check(data: bytes) -> None``: raises only when the library did what it must not do;
 - ``WORDS``: text that is worth inserting into an input;
+- ``INPUTS``: how many inputs CI tries, some 15 seconds of work;
 - a folder in ``seeds`` of the same name, with inputs to start from.
 
 Nothing here needs atheris: the seeds run as ordinary tests too.
@@ -44,11 +45,13 @@ class Target:
     Args:
         name: of the module, and of the folder of seeds.
         words: text that is worth inserting into an input.
+        inputs: how many are tried if nothing else is said.
         check: raises for a finding.
     """
 
     name: str
     words: Sequence[str]
+    inputs: int
     check: Callable[[bytes], None]
 
     def run(self, data: bytes) -> None:
@@ -60,7 +63,7 @@ class Target:
 def load(name: str) -> Target:
     """Return the target of that name, importing what it tests."""
     module = importlib.import_module(f"fuzz.targets.{name}")
-    return Target(name, module.WORDS, module.check)
+    return Target(name, module.WORDS, module.INPUTS, module.check)
 
 
 def seeds(name: str) -> list[Path]:

@@ -3,8 +3,9 @@
 python run.py [TARGET …] [-libFuzzer_option=…]   fuzz these targets, or all; needs atheris
 python run.py TARGET FILE …                      try these inputs; needs no atheris
 
-A target is fuzzed for ``CHANGEHOOK_FUZZ_SECONDS`` (20), or ``-max_total_time``. Nothing is written
-into the checkout. An input that finds something is printed, and kept in a temporary folder.
+A target is tried with as many inputs as it says, in two minutes at most; with ``-max_total_time``,
+for so many seconds. Nothing is written into the checkout. An input that finds something is printed,
+and kept in a temporary folder.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from fuzz import harness  # noqa: E402 - it follows the path that it needs
 
-SECONDS = os.environ.get("CHANGEHOOK_FUZZ_SECONDS", "20")
+MOST_SECONDS = 120
 LIMITS = ("-timeout=10", "-rss_limit_mb=1024", "-max_len=4096", "-print_final_stats=1")
 SHOWN = 4000
 
@@ -36,12 +37,12 @@ def fuzzed(name: str, options: Sequence[str]) -> str | None:
     seeds = harness.FOLDER / "seeds" / name
     folder = Path(tempfile.mkdtemp(prefix=f"changehook-fuzz-{name}-"))
     with tempfile.TemporaryDirectory() as corpus:
-        words = Path(corpus, "words")
-        words.write_text(dictionary(harness.load(name).words), encoding="ascii")
+        target, words = harness.load(name), Path(corpus, "words")
+        words.write_text(dictionary(target.words), encoding="ascii")
         Path(corpus, "new").mkdir()
         command = [
-            sys.executable, str(harness.FOLDER / "engine.py"), name, f"-max_total_time={SECONDS}",
-            *LIMITS, f"-dict={words}", f"-artifact_prefix={folder}/", *options,
+            sys.executable, str(harness.FOLDER / "engine.py"), name, *LIMITS, f"-dict={words}",
+            f"-artifact_prefix={folder}/", *limits(target.inputs, options), *options,
             f"{corpus}/new", str(seeds),
         ]  # fmt: skip
         done = subprocess.run(
@@ -55,6 +56,13 @@ def fuzzed(name: str, options: Sequence[str]) -> str | None:
         return None
     print(f"{name}: {count} inputs, FAILED")
     return "\n".join([trouble(done.stdout), *map(reproduction, sorted(folder.iterdir()))])
+
+
+def limits(inputs: int, options: Sequence[str]) -> Sequence[str]:
+    """Return what ends the fuzzing: a number of inputs, unless the options name a time."""
+    if any(option.startswith("-max_total_time=") for option in options):
+        return ()
+    return (f"-runs={inputs}", f"-max_total_time={MOST_SECONDS}")
 
 
 def trouble(output: str) -> str:

@@ -97,7 +97,7 @@ def test_a_finding_is_raised_and_what_does_not_fit_is_not():
         harness.document(data)
         assert data == b"1"
 
-    target = harness.Target("own", (), check)
+    target = harness.Target("own", (), 1, check)
     target.run(b"1")
     target.run(b"{")
     with pytest.raises(AssertionError):

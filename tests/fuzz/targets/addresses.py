@@ -9,6 +9,7 @@ from fuzz.harness import attempt, check_faults, texts
 from changehook.errors import BlockedError, ConfigurationError
 from changehook.network import Destination, NetworkPolicy
 
+INPUTS = 5_000
 WORDS = (
     *("10.0.0.0/8", "127.0.0.1", "::1", "fe80::1%1", "0.0.0.0/0", "::/0", "hooks.internal", "/32"),
     *("169.254.169.254", "fd00:ec2::254", "::ffff:", "64:ff9b::", "2002:", "2001:0:", "::5efe:"),

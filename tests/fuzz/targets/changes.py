@@ -9,6 +9,7 @@ from changehook.errors import ConfigurationError, EncodingError
 from changehook.models import Change
 from changehook.payload import freeze
 
+INPUTS = 100_000
 WORDS = (
     *("event", "model", "data", "snapshots", "prechange", "postchange", "username", "request_id"),
     *(

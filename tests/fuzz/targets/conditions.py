@@ -12,6 +12,7 @@ from changehook.errors import ConfigurationError
 from changehook.evaluation import OPERATORS, VARIABLES, evaluate, parsed
 from changehook.models import Change
 
+INPUTS = 50_000
 WORDS = (
     *("and", "or", "attr", "value", "op", "negate"),
     *OPERATORS,

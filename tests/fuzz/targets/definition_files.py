@@ -11,6 +11,7 @@ from fuzz.targets import webhooks
 from changehook.errors import ConfigurationError
 from changehook.sources import load_webhooks
 
+INPUTS = 40_000
 WORDS = (
     *webhooks.WORDS,
     *(

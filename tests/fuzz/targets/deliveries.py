@@ -9,6 +9,7 @@ from changehook.deliveries import Attempt, Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError
 from changehook.models import utcnow
 
+INPUTS = 150_000
 WORDS = (
     *(field.name for field in attrs.fields(Delivery)),
     *(field.name for field in attrs.fields(Attempt)),

@@ -14,6 +14,7 @@ from fuzz.harness import attempt
 from changehook.encoding import decode, decode_strict, encode, to_plain
 from changehook.errors import EncodingError
 
+INPUTS = 100_000
 WORDS = (
     *("$date", "$seconds", "$decimal", "$uuid", "$set", "$bytes", "$tuple", "NaN", "Infinity"),
     *(

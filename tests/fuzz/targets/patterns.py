@@ -8,6 +8,7 @@ from fuzz.harness import texts
 
 from changehook.regexscreen import LONGEST_SUBJECT, refusal
 
+INPUTS = 6_000
 WORDS = (
     *(
         "(a+)+",

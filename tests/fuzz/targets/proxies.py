@@ -8,6 +8,7 @@ from changehook.errors import ConfigurationError
 from changehook.network import Destination
 from changehook.transport import HTTPTransport
 
+INPUTS = 400_000
 WORDS = (
     *("http://", "https://", "socks5://", "user:password@", "%40", "%3A", "%00", "%0d%0a", ":3128"),
     *(

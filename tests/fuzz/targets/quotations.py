@@ -7,6 +7,7 @@ from fuzz.harness import UnfitError, document, text, texts
 from changehook.exchange import Request, hidden_values, redact_headers, redact_url, scrub
 from changehook.network import destination
 
+INPUTS = 250_000
 WORDS = (
     *("/services/T000/B000/s3cretS3CRET", "?token=s3cret-0123456789", "&key=", "%2F", "%20", "+"),
     *("Authorization", "X-Api-Key", "Bearer t0ken-0123456789", "Basic dXNlcjpwYXNzd29yZC0wMTIz"),

@@ -9,6 +9,7 @@ from fuzz.targets.signatures import SECRETS
 
 from changehook.receiver import Behaviour, Receiver, printed
 
+INPUTS = 40_000
 WORDS = (
     *("POST / HTTP/1.1\r\n", "GET /", " HTTP/1.0\r\n", " HTTP/0.9\r\n", "HEAD ", "Host: a\r\n"),
     *("Content-Length: ", "Transfer-Encoding: chunked\r\n", "Expect: 100-continue\r\n", "\r\n\r\n"),

@@ -12,6 +12,7 @@ from changehook.network import Destination
 from changehook.sockets import DeadlineSocket, Limits
 from changehook.transport import HTTPTransport
 
+INPUTS = 40_000
 WORDS = (
     *("HTTP/1.1 200 OK\r\n", "HTTP/1.0 ", "HTTP/2 200\r\n", "100 Continue\r\n\r\n", "103 ", "204 "),
     *(

@@ -11,6 +11,7 @@ from changehook.deliveries import DeliveryStatus
 from changehook.errors import ConfigurationError
 from changehook.retries import RetryPolicy
 
+INPUTS = 200_000
 WORDS = (
     *("schedule", "jitter", "max_retry_after", "Sun, 06 Nov 1994 08:49:37 GMT", "120", "-1", "1e9"),
     *("Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "Fri, 31 Dec 9999 23:59:59"),

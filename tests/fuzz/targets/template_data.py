@@ -12,6 +12,7 @@ from fuzz.harness import UnfitError, attempt, document, is_text
 from changehook.errors import RenderError
 from changehook.templates import BodyTemplate, HeaderTemplates, URLTemplate
 
+INPUTS = 60_000
 WORDS = (
     *(
         "name",

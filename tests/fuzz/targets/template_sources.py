@@ -12,6 +12,7 @@ from changehook.errors import ConfigurationError, RenderError
 from changehook.filters import FILTERS
 from changehook.templates import BodyTemplate, HeaderTemplates, URLTemplate
 
+INPUTS = 30_000
 WORDS = (
     *("{{ ", " }}", "{% ", " %}", "{# ", " #}", "{{ data.name }}", "{{ data.note | safe }}"),
     *("{% set x %}", "{% endset %}", "{% for i in data.list %}", "{% endfor %}", "{% if x %}"),

@@ -12,6 +12,7 @@ from urllib3.util import parse_url
 from changehook.exchange import Request, redact_url
 from changehook.network import destination
 
+INPUTS = 800_000
 WORDS = (
     *(
         "http://",

@@ -18,6 +18,7 @@ from changehook.webhooks import Webhook
 CANARY = "c4n4ry-0123456789"
 """A secret of the seeds."""
 
+INPUTS = 40_000
 WORDS = (
     *(field.name for field in attrs.fields(Webhook) if field.init),
     *METHODS,
