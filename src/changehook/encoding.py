@@ -121,6 +121,8 @@ def to_plain(value: object, *, root: str = "data") -> Any:
 
 def isoformat(moment: datetime.datetime) -> str:
     """Return an aware moment as ISO 8601 text in UTC, with ``T`` and an offset."""
+    if moment.tzinfo is datetime.UTC:
+        return moment.isoformat()
     return moment.astimezone(datetime.UTC).isoformat()
 
 

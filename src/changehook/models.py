@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import secrets
+import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, cast
@@ -29,7 +29,7 @@ def utcnow() -> datetime.datetime:
 def new_delivery_id(now: datetime.datetime) -> str:
     """Return a fresh delivery id: ``msg_``, the milliseconds of ``now``, and 80 random bits, in
     hex."""
-    return f"msg_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
+    return f"msg_{int(now.timestamp() * 1000):012x}{os.urandom(10).hex()}"
 
 
 def _moment(value: object) -> datetime.datetime | None:

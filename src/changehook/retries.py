@@ -57,7 +57,8 @@ class RetryPolicy:
 
     def first_due(self, now: datetime.datetime) -> datetime.datetime:
         """Return when the first attempt of a delivery that is made now is due."""
-        return now + datetime.timedelta(seconds=self.schedule[0])
+        delay = self.schedule[0]
+        return now + datetime.timedelta(seconds=delay) if delay else now
 
     def decide(
         self,
