@@ -220,9 +220,13 @@ def test_nothing_that_a_terminal_obeys_is_printed(run: Run, write: Write) -> Non
 
 def test_words_that_cannot_be_placed_are_not_repeated(run: Run) -> None:
     """A secret behind a misspelt option, or before the command, is not printed; options are."""
-    done = run("receiver", "--verfy", SECRET, "--verfy=" + SECRET, "-" + SECRET)
-    assert (done.code, SECRET in done.err) == (2, False)
-    assert "unrecognized arguments: --verfy *** ***" in done.err
+    done = run("receiver", "--verfy", SECRET, "--verfy=hunter2", "-xunter2")
+    assert (done.code, SECRET in done.err, "unter2" in done.err) == (2, False, False)
+    assert "unrecognized arguments: --verfy *** " in done.err
+    assert " --verfy=*** ***; see changehook COMMAND --help" in done.err
+    done = run("receiver", "-hunter2")
+    assert (done.code, "unter2" in done.err) == (2, False)
+    assert "argument -h/--help: takes no value" in done.err
     done = run("--verify", SECRET, "receiver")
     assert (done.code, SECRET in done.err) == (2, False)
     assert "argument COMMAND: unknown (choose from" in done.err
@@ -449,6 +453,18 @@ def test_render_reveals_when_asked(run: Run, write: Write, change: str) -> None:
     assert "https://hooks.slack.example/services/T0/B0/hidden-path" in done.out
     assert "X-Token: hidden-token" in done.out
     assert SECRET not in done.out
+
+
+def test_the_change_of_a_file_has_its_context(run: Run, write: Write) -> None:
+    """What context providers added to a payload is there again when the payload is put in."""
+    path = write({**SLACK, "conditions": None, "body_template": "[{{ context.rack }}]"})
+    change = write({**CHANGE, "context": {"rack": 7}}, "change.json")
+    done = run("render", path, change)
+    assert (done.code, "\n[7]\n" in done.out) == (0, True)
+    plain = write({**SLACK, "body_template": ""}, "plain.json")
+    assert '"context"' not in run("render", plain, write(CHANGE, "change.json")).out
+    done = run("render", path, write({**CHANGE, "context": [7]}, "change.json"))
+    assert (done.code, done.err) == (2, f"changehook: {change}: /context: expected an object\n")
 
 
 def test_render_names_what_cannot_be_rendered(run: Run, write: Write, change: str) -> None:
@@ -830,13 +846,13 @@ def test_receiver_refuses_options_that_cannot_be_used(
 
 
 def test_receiver_says_that_a_port_is_taken(run: Run) -> None:
-    """A port in use ends with 2 and names --port."""
+    """A port in use ends with 2."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("receiver", "--port", str(port))
     assert done.code == 2
     assert f"cannot listen on port {port} of 127.0.0.1" in done.err
-    assert "--port" in done.err
+    assert "choose another port" in done.err
 
 
 @needs_curl

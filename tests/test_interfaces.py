@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from changehook import ConfigurationError, DeliveryFilter, InMemoryQueue, QueueError
+from changehook import ConfigurationError, DeliveryFilter, InMemoryQueue
 from changehook.testing import make_delivery
 
 
@@ -36,5 +36,12 @@ def test_what_is_no_filter_is_refused():
     """A status alone, or a delivery, is not taken for a filter."""
     queue = InMemoryQueue()
     for call in (queue.find, queue.retry, queue.discard):
-        with pytest.raises(QueueError, match=r"expected an id or a DeliveryFilter\(status=...\)"):
+        with pytest.raises(ConfigurationError, match=r"expected a DeliveryFilter\(status=...\)"):
             call(make_delivery())
+
+
+@pytest.mark.parametrize("limit", [-1, "10", 1.5, None])
+def test_a_limit_is_a_number_of_deliveries(limit):
+    """Anything else is refused by its name."""
+    with pytest.raises(ConfigurationError, match=r"limit is .*; write a number of deliveries"):
+        InMemoryQueue().find(limit=limit)

@@ -141,8 +141,8 @@ def test_a_change_is_read_from_the_form_of_the_default_body():
         ({"event": "e", "model": "m", "data": {}, "user": "x"}, "/user: unknown"),
         ({"event": "e", "model": "m", "data": {}, "snapshots": []}, None),
         (
-            {"event": "e", "model": "m", "data": {}, "snapshots": {"pre": {}}},
-            "/snapshots: expected an object with prechange and postchange",
+            {"event": "e", "model": "m", "user": "x", "snapshots": {"pre": {}}},
+            "/snapshots/pre: unknown; write prechange.*\n/user: unknown.*\n/data: required",
         ),
         (
             {"event": "e", "model": "m", "data": {}, "snapshots": [1]},

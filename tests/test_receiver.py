@@ -539,9 +539,9 @@ class TestLife:
         assert len(output) == 1
 
     def test_port_in_use(self, serve: Callable[..., Receiver]) -> None:
-        """A port that is taken is named, with the option that chooses another one."""
+        """A port that is taken is named."""
         port = address(serve())[1]
-        with pytest.raises(ChangehookError, match=rf"port {port} of .*in use.* with --port"):
+        with pytest.raises(ChangehookError, match=rf"port {port} of .*in use.*choose another port"):
             Receiver(port=port)
 
     def test_no_such_port(self) -> None:

@@ -133,7 +133,7 @@ def test_files_are_json_or_toml(tmp_path):
         ("a.json", "{", "a.json: not JSON"),
         ("a.json", '{"webhooks": [], "webhooks": []}', 'the key "webhooks" stands twice'),
         ("a.json", "[" * 100_000, "a.json: not JSON"),
-        ("a.toml", "= 5", "a.toml: not TOML"),
+        ("a.toml", "= 5", "a.toml: not TOML, which a file is whose name ends in .toml"),
         ("a.TOML", "= 5", "a.TOML: not TOML"),
         ("a.yaml", "webhooks:", "a.yaml: not JSON, which a file is unless its name ends in .toml"),
         ("a.toml", "", "a.toml: holds no webhooks; write [[webhooks]]"),
@@ -221,7 +221,7 @@ def test_a_broken_file_is_refused_at_the_start(tmp_path):
         FileSource(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("interval", [0, -1, float("nan")])
+@pytest.mark.parametrize("interval", [0, -1, float("nan"), "1", None])
 def test_an_interval_is_more_than_nothing(source, interval):
     """A thread that never rests would take a whole processor."""
     with pytest.raises(ConfigurationError, match=r"interval is .*; write seconds"):

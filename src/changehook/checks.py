@@ -63,7 +63,7 @@ def moment_problem(value: object) -> str | None:
         return f"expected a datetime, found {type(value).__name__}"
     try:
         if value.utcoffset() is None:
-            return "has no time zone; write datetime.now(timezone.utc)"
+            return 'has no time zone; end its text in "+00:00", or write datetime.now(timezone.utc)'
         value.astimezone(datetime.UTC)
     except OverflowError:
         return "is outside the years 1 to 9999 in UTC"

@@ -12,18 +12,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import attrs
 
-from changehook.arguments import Parser, count, size
+from changehook.arguments import Parser, count, located, of_options, size
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.demo import demonstrate, request_document
 from changehook.emitter import Emitter
 from changehook.encoding import decode_strict
-from changehook.errors import AttemptError, ChangehookError, ConfigurationError, hides_locals
+from changehook.errors import (
+    AttemptError,
+    ChangehookError,
+    ConfigurationError,
+    Fault,
+    hides_locals,
+)
 from changehook.models import Change
 from changehook.network import NetworkPolicy
 from changehook.queues.memory import InMemoryQueue
@@ -176,7 +182,7 @@ def _listening(options: argparse.Namespace, on_request: _OnRequest) -> Receiver:
         options.host.encode("idna")  # as socket.bind does, which says only TypeError
         return Receiver(**where, **silent, behaviour=Behaviour(**given), on_request=on_request)
     except ConfigurationError as error:
-        raise _of_options(error) from None
+        raise of_options(error) from None
     except UnicodeError:
         raise ConfigurationError("--host: expected an address or a host name") from None
 
@@ -207,7 +213,7 @@ def _check(options: argparse.Namespace) -> int:
     except ConfigurationError as error:
         faults = [attrs.asdict(fault) for fault in error.faults]
         _answer(options, {"valid": False, "faults": faults, "webhooks": []}, "")
-        _complain(str(_located(options.file, error)))
+        _complain(str(located(options.file, error)))
         return NO
     head = f"{options.file}: valid, webhooks: {len(webhooks)}"
     document = {"valid": True, "faults": [], "webhooks": webhooks}
@@ -228,7 +234,7 @@ def _explain(options: argparse.Namespace) -> int:
 
     example: changehook explain webhooks.toml change.json --webhook slack
     """
-    emitter, change = _emitter(options), _change(options.change)
+    emitter, change = _prepared(options)
     explanations = emitter.explain(**attrs.asdict(change, recurse=False))
     fires = any(each.fires for each in explanations)
     document = {"fires": fires, "webhooks": [each.to_dict() for each in explanations]}
@@ -244,7 +250,7 @@ def _render(options: argparse.Namespace) -> int:
 
     example: changehook render webhooks.toml change.json --webhook slack --reveal
     """
-    emitter, change = _emitter(options), _change(options.change)
+    emitter, change = _prepared(options)
     names = [webhook.name for webhook in emitter.webhooks.all()]
     rendered = [_rendered(emitter, name, change, options.reveal) for name in names]
     _answer(options, {"webhooks": rendered}, "\n".join(map(_shown, rendered)))
@@ -277,8 +283,9 @@ def _emit(options: argparse.Namespace) -> int:
     example: changehook emit webhooks.toml change.json --allow 127.0.0.1 --timeout 5
     """
     queue = InMemoryQueue()
-    change = attrs.asdict(_change(options.change), recurse=False)
-    with _emitter(options, queue) as emitter:
+    emitter, read = _prepared(options, queue)
+    change = attrs.asdict(read, recurse=False)
+    with emitter:
         explanations = emitter.explain(**change)
         emitter.emit_change(**change)
         deliveries = queue.run()
@@ -304,7 +311,7 @@ def _outcome(delivery: Delivery) -> str:
         outcome = f"{attempt.error_class}: {attempt.error}"
     lines = [f"{delivery.webhook}: {delivery.status}, {outcome}"]
     if attempt.error_class == "blocked":
-        lines.append("what opens it here is --allow ADDRESS, or --allow internal")
+        lines.append("what opens it here is --allow with that address")
     if attempt.note:
         lines.append(f"note: {attempt.note}")
     if attempt.response_body:
@@ -313,25 +320,34 @@ def _outcome(delivery: Delivery) -> str:
     return "\n  ".join(lines)
 
 
-def _emitter(options: argparse.Namespace, queue: InMemoryQueue | None = None) -> Emitter:
-    """Return an emitter of the chosen webhooks that makes one attempt each, when told to."""
+def _prepared(
+    options: argparse.Namespace, queue: InMemoryQueue | None = None
+) -> tuple[Emitter, Change]:
+    """Return an emitter of the chosen webhooks that makes one attempt each, and the change."""
+    webhooks = _chosen(options)
+    change, added = _change(options.change)
     timeout, allow = getattr(options, "timeout", None), getattr(options, "allow", [])
     policy = {"retry": ONCE} if timeout is None else {"retry": ONCE, "timeout": timeout}
     opened, internal = [each for each in allow if each != "internal"], "internal" in allow
-    webhooks = _chosen(options)
     try:
         network = NetworkPolicy(allow=opened, internal_hosts=internal)
         once = [attrs.evolve(each, **policy) for each in webhooks]
     except ConfigurationError as error:
-        raise _of_options(error) from None
-    return Emitter(webhooks=once, queue=queue or InMemoryQueue(), network=network)
+        raise of_options(error) from None
+    emitter = Emitter(
+        webhooks=once,
+        queue=queue or InMemoryQueue(),
+        network=network,
+        context_providers=[] if added is None else [lambda _: added],
+    )
+    return emitter, change
 
 
 def _chosen(options: argparse.Namespace) -> list[Webhook]:
     try:
         webhooks = load_webhooks(options.file)
     except ConfigurationError as error:
-        raise _located(options.file, error) from None
+        raise located(options.file, error) from None
     wanted = options.webhook
     found = [each for each in webhooks if wanted is None or each.name == wanted]
     if not found:
@@ -341,32 +357,22 @@ def _chosen(options: argparse.Namespace) -> list[Webhook]:
     return found
 
 
-def _change(path: str) -> Change:
+def _change(path: str) -> tuple[Change, Mapping[str, Any] | None]:
+    """Return the change of a file, and what stands there under ``context``."""
     where = "stdin" if path == "-" else path
     try:
         text = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return Change.from_dict(decode_strict(text))
+        document = decode_strict(text)
+        change, added = Change.from_dict(document), document.get("context")
+        if not isinstance(added, Mapping | None):
+            raise ConfigurationError(Fault("/context", "expected an object"))
+        return change, added
     except OSError as error:
         raise ConfigurationError(f"{where}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where}: not JSON ({error})") from None
     except ConfigurationError as error:
-        raise _located(where, error) from None
-
-
-def _located(path: str, error: ConfigurationError) -> ConfigurationError:
-    """Return the error with every fault saying which file it is in."""
-    where = f"{Path(path)}: "
-    texts = [str(fault) if fault.pointer else fault.message for fault in error.faults]
-    return ConfigurationError(*(where + text.removeprefix(where) for text in texts))
-
-
-def _of_options(error: ConfigurationError) -> ConfigurationError:
-    """Return the error with options in the place of the pointers to arguments."""
-    names = [fault.pointer.partition("/")[2].partition("/")[0] for fault in error.faults]
-    heads = [f"--{name.replace('_', '-')}: " if name else "" for name in names]
-    pairs = zip(heads, error.faults, strict=True)
-    return ConfigurationError(*(head + fault.message for head, fault in pairs))
+        raise located(where, error) from None
 
 
 def _explained(explanation: object) -> str:

@@ -5,8 +5,10 @@ What they insert is plain data, and escaped once.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +24,7 @@ from changehook.budget import CALL, LONGEST_TEXT, SHORT, Budget, are_short, leng
 from changehook.escaping import RefusedError, Text, check_plain
 from changehook.operations import check_format, check_replace, operate
 
-__all__ = ["FILTERS", "TESTS", "TextEnvironment"]
+__all__ = ["FILTERS", "TESTS", "TextEnvironment", "told"]
 
 _Values = tuple[Any, ...]
 _Charge = Callable[[Any, _Values, dict[str, Any]], Any]
@@ -31,6 +33,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=check_p
 _LONGEST_NAME = 256
 _LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # those of str.splitlines
 _NOWHERE = 99
+_UNKNOWN = re.compile(r"No (filter|test) named '(\w{1,64})'")
 _FIRST: Mapping[_PassArg | None, Callable[[Context], tuple[Any, ...]]] = {
     None: lambda _: (),
     _PassArg.context: lambda context: (context,),
@@ -354,3 +357,14 @@ TESTS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     | {name: _bounded(JINJA_TESTS[name], _read) for name in ("lower", "upper")}
     | {name: _bounded(JINJA_TESTS[name], _numeric) for name in ("divisibleby", "even", "odd")}
 )
+
+
+def told(message: str) -> str:
+    """Return a fault of syntax in Jinja2's words; of a name that is not open, what was meant."""
+    unknown = _UNKNOWN.match(message)
+    if unknown is None:
+        return message
+    kind, name = unknown.groups()
+    near = difflib.get_close_matches(name, FILTERS if kind == "filter" else TESTS, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"docs/reference/templates.md has every {kind}"
+    return f'there is no {kind} "{name}"; {hint}'

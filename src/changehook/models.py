@@ -12,7 +12,7 @@ import attrs
 
 from changehook.checks import moment_problem
 from changehook.encoding import has_fields
-from changehook.errors import ConfigurationError, Fault
+from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, pointer_to
 
 __all__ = [
     "Change",
@@ -148,15 +148,16 @@ class Change:
             raise ConfigurationError("a change is a JSON object with event, model and data")
         values = {key: value for key, value in document.items() if key != "context"}
         snapshots = values.pop("snapshots", None) or {}
-        if not isinstance(snapshots, Mapping) or snapshots.keys() - {"prechange", "postchange"}:
-            raise ConfigurationError(
-                Fault("/snapshots", "expected an object with prechange and postchange")
-            )
-        values.update({f: snapshots.get(f) for f in ("prechange", "postchange") if f in snapshots})
+        faults = _snapshots_faults(snapshots)
+        values.update({} if faults else snapshots)
         known = {field.name for field in attrs.fields(cls)}
-        faults = [
-            Fault(f"/{key}", f"unknown; a change has {', '.join(sorted(known))} and snapshots")
-            for key in values.keys() - known
+        faults += [
+            Fault(
+                pointer_to(str(key)[:SHOWN_NAME]),
+                f"unknown; a change has {', '.join(sorted(known))} and snapshots",
+            )
+            for key in values
+            if key not in known
         ]
         faults += [
             Fault(f"/{key}", "required") for key in ("event", "model", "data") if key not in values
@@ -164,3 +165,16 @@ class Change:
         if faults:
             raise ConfigurationError(*faults)
         return cls(**values)
+
+
+_SNAPSHOTS = "unknown; write prechange or postchange"
+
+
+def _snapshots_faults(snapshots: object) -> list[Fault]:
+    if not isinstance(snapshots, Mapping):
+        return [Fault("/snapshots", "expected an object with prechange and postchange")]
+    return [
+        Fault("/snapshots" + pointer_to(str(key)[:SHOWN_NAME]), _SNAPSHOTS)
+        for key in snapshots
+        if key not in ("prechange", "postchange")
+    ]

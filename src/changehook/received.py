@@ -9,7 +9,7 @@ import attrs
 
 from changehook.exchange import redact_headers
 
-__all__ = ["ReceivedRequest", "one_line", "printed", "to_stdout"]
+__all__ = ["ReceivedRequest", "combined", "one_line", "printed", "to_stdout"]
 
 LONGEST_PRINT = 64 * 1024
 # Controls, C1 included; marks that turn the direction of text; line separators; lone surrogates.
@@ -84,3 +84,11 @@ def to_stdout(text: str) -> None:
     """Print text at once, also where the output cannot hold all of its characters."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def combined(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the headers by name; the values of a repeated one are put together (RFC 9110)."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(several) for name, several in values.items()}

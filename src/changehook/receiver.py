@@ -5,8 +5,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import email.utils
+import errno
 import http.server
-import math
 import re
 import socket
 import socketserver
@@ -25,7 +25,7 @@ from changehook.errors import (
     VerificationError,
     hides_locals,
 )
-from changehook.received import ReceivedRequest, one_line, printed, to_stdout
+from changehook.received import ReceivedRequest, combined, one_line, printed, to_stdout
 from changehook.signing import Secret, verify
 
 __all__ = ["Behaviour", "ReceivedRequest", "Receiver", "printed"]
@@ -76,12 +76,12 @@ class Behaviour:
 
     def __attrs_post_init__(self) -> None:
         checks = (
-            ("respond", "a status from 200 to 599", 200 <= self.respond <= 599),
-            ("delay", "seconds, 0 or more", 0 <= self.delay < math.inf),
-            ("drip_interval", "seconds, 0 or more", 0 <= self.drip_interval < math.inf),
+            ("respond", "a status from 200 to 599", _is_from(200, self.respond, 599)),
+            ("delay", "seconds, 0 or more", _is_from(0, self.delay)),
+            ("drip_interval", "seconds, 0 or more", _is_from(0, self.drip_interval)),
             ("retry_after", "seconds or a date", _is_header(self.retry_after)),
             ("redirect", "a URL in visible ASCII characters", _is_header(self.redirect)),
-            ("big", "a number of bytes, 0 or more", self.big >= 0),
+            ("big", "a number of bytes, 0 or more", _is_from(0, self.big)),
         )
         faults = [Fault(f"/{name}", f"expected {what}") for name, what, good in checks if not good]
         if faults:
@@ -95,6 +95,10 @@ class Behaviour:
 
 
 Behaviour.__init__ = hides_locals(Behaviour.__init__)  # type: ignore[method-assign]  # attrs wrote it
+
+
+def _is_from(least: int, value: object, most: float = sys.float_info.max) -> bool:
+    return isinstance(value, int | float) and least <= value <= most
 
 
 def _is_header(value: object) -> bool:
@@ -227,18 +231,10 @@ class Receiver:
         if not self._secrets:
             return None
         try:
-            verify(body, _combined(headers), self._secrets)
+            verify(body, combined(headers), self._secrets)
         except VerificationError as error:
             return f"INVALID: {error}"
         return "valid"
-
-
-def _combined(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Return the headers by name; the values of a repeated one are put together (RFC 9110)."""
-    values: dict[str, list[str]] = {}
-    for name, value in headers:
-        values.setdefault(name.lower(), []).append(value)
-    return {name: ", ".join(several) for name, several in values.items()}
 
 
 def _listen(receiver: Receiver, host: str, port: int) -> _Server:
@@ -247,8 +243,9 @@ def _listen(receiver: Receiver, host: str, port: int) -> _Server:
     try:
         return _Server(receiver, host, port)
     except OSError as error:
+        what = "port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "host"
         reason = f"cannot listen on port {port} of {host}: {error.strerror}"
-        raise ChangehookError(f"{reason}; choose another one with --port") from None
+        raise ChangehookError(f"{reason}; choose another {what}") from None
     except (TypeError, UnicodeError):
         raise ConfigurationError(Fault("/host", "expected a host name or an address")) from None
 

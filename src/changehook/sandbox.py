@@ -17,7 +17,7 @@ from jinja2.utils import Namespace, missing
 from changehook.budget import CALL, DEEPEST_CALLS, FUEL, LONGEST_TEXT, SHORT, length
 from changehook.compiler import Generator, sizes
 from changehook.escaping import Absent, RefusedError, Text
-from changehook.filters import FILTERS, TESTS, TextEnvironment
+from changehook.filters import FILTERS, TESTS, TextEnvironment, told
 from changehook.operations import COMPARISONS, OPERATORS, call_method, operate
 
 __all__ = ["Program", "open_names"]
@@ -350,7 +350,7 @@ def _compiled(source: str, text: type[Text], fuel: int) -> Template:
         template = environment.from_string(tree)
         environment.sizes = {}
     except TemplateSyntaxError as error:
-        raise RefusedError(str(error.message), error.lineno) from None
+        raise RefusedError(told(str(error.message)), error.lineno) from None
     except RefusedError:
         raise
     except Exception:

@@ -193,7 +193,8 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
 
     Args:
         path: ``.toml`` with ``[[webhooks]]`` tables; or ``.json`` with ``{"webhooks": [...]}``, a
-            list of webhooks, or one webhook. UTF-8, at most 2 MiB and 10,000 webhooks.
+            list of webhooks, or one webhook. UTF-8, at most 4 MiB of JSON or 2 MiB of TOML, and
+            10,000 webhooks.
 
     Raises:
         ConfigurationError: the file cannot be read; or every fault of every webhook in it, as
@@ -246,6 +247,10 @@ def _documents(path: Path) -> Sequence[Any]:
 
 
 _UNKNOWN = "unknown; the file has webhooks"
+_KIND = {
+    True: "TOML, which a file is whose name ends in .toml",
+    False: "JSON, which a file is unless its name ends in .toml",
+}
 
 
 def _parsed(path: Path) -> Any:
@@ -258,7 +263,7 @@ def _parsed(path: Path) -> Any:
         text = text_of(data)
         return _parsed_toml(text) if _is_toml(path) else decode_strict(text)
     except (ValueError, RecursionError) as error:
-        kind = "TOML" if _is_toml(path) else "JSON, which a file is unless its name ends in .toml"
+        kind = _KIND[_is_toml(path)]
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ConfigurationError(f"{path}: not {kind} ({reason})") from None
 
@@ -304,8 +309,8 @@ class FileSource(WebhookRegistry):
     _watcher: threading.Thread | None
 
     def __init__(self, path: str | os.PathLike[str], *, interval: float = 1.0) -> None:
-        if not interval > 0:
-            raise ConfigurationError(f"interval is {interval}; write seconds, more than 0")
+        if not isinstance(interval, int | float) or not interval > 0:
+            raise ConfigurationError(f"interval is {interval!r:.40}; write seconds, more than 0")
         self.path = Path(path)
         self.interval = interval
         self.error: ConfigurationError | None = None

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
-from changehook.errors import DeliveryNotFoundError, QueueError
+from changehook.errors import ConfigurationError, DeliveryNotFoundError, QueueError
 from changehook.interfaces import DeliveryFilter, InspectableQueue, Perform, Store
 from changehook.models import utcnow
 
@@ -34,6 +34,8 @@ class StoredQueue(InspectableQueue):
 
     def find(self, where: DeliveryFilter | None = None, *, limit: int = 100) -> list[Delivery]:
         """Return the newest deliveries that agree with the filter, newest first."""
+        if not isinstance(limit, int) or limit < 0:
+            raise ConfigurationError(f"limit is {limit!r:.40}; write a number of deliveries")
         return self.store.find(DeliveryFilter() if where is None else _filter(where), limit)
 
     def get(self, delivery_id: str) -> Delivery:
@@ -113,7 +115,7 @@ class StoredQueue(InspectableQueue):
 def _filter(which: DeliveryFilter) -> DeliveryFilter:
     if not isinstance(which, DeliveryFilter):
         found = type(which).__name__
-        raise QueueError(f"expected an id or a DeliveryFilter(status=...), found {found}")
+        raise ConfigurationError(f"expected a DeliveryFilter(status=...), found {found}")
     return which
 
 
