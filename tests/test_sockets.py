@@ -80,6 +80,16 @@ class TestLimits:
         with pytest.raises(TLSError, match="more than 64 KiB before TLS was agreed on"):
             left.check_budget()
 
+    def test_crumbs_cost_more_than_their_bytes(self) -> None:
+        """A receiver that sends byte by byte cannot have 64 Ki calls made."""
+        left = limits()
+        left.enter(Phase.HEAD)
+        for _ in range(8 * 1024):
+            left.check_budget()
+            left.spend(1)
+        with pytest.raises(ProtocolError, match="longer than 64 KiB"):
+            left.check_budget()
+
 
 class TestLookups:
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -236,6 +246,7 @@ class TestClassified:
             (Phase.HEAD, ConnectError("mine"), ConnectError),
             (Phase.LOOKUP, OSError(errno.EMFILE, "s3cret"), ConnectError),
             (Phase.CONNECT, RuntimeError("s3cret"), ConnectError),
+            (Phase.REQUEST, OSError(errno.ENOBUFS, "s3cret"), ProtocolError),
         ],
     )
     def test_foreign_texts_are_not_passed_on(

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import attrs
 import pytest
 from misbehaving import (
     BEHAVIOURS,
@@ -22,10 +23,11 @@ from misbehaving import (
     well,
 )
 
-from changehook.errors import AttemptError, BlockedError, ProtocolError
+from changehook.errors import AttemptError, BlockedError, DeadlineError, ProtocolError
 from changehook.exchange import Request
+from changehook.idle import IDLE_SECONDS, MAX_IDLE, MAX_IDLE_IN_ALL, IdleConnections
 from changehook.network import NetworkPolicy
-from changehook.transport import MAX_IDLE, HTTPTransport
+from changehook.transport import HTTPTransport
 
 LOOPBACK = NetworkPolicy(allow=["127.0.0.1"])
 
@@ -187,6 +189,84 @@ def test_idle_connections_of_one_destination_are_bounded() -> None:
         assert all(answer.status == 200 for answer in threads.map(transport.send, requests))
         assert server.hangups.acquire(timeout=LIMIT)
         transport.close()
+
+
+def test_a_dead_connection_discredits_the_others_to_its_receiver() -> None:
+    """When a kept connection gives no byte in time, the next attempt opens a new one."""
+    together = threading.Barrier(3)
+
+    def dies(peer: Peer) -> None:
+        if peer.number > 3:
+            return well(peer)
+        peer.read_request()
+        together.wait(LIMIT)
+        peer.send(answer())
+        peer.read_request()  # and stays open without a word, as behind a router that forgot it
+        peer.read_request()
+
+    transport = HTTPTransport(network=LOOPBACK)
+    with Server(dies) as server, ThreadPoolExecutor(3) as threads:
+        assert [each.status for each in threads.map(transport.send, [to(server)] * 3)] == [200] * 3
+        with pytest.raises(DeadlineError):
+            transport.send(to(server, timeout=0.5))
+        assert transport.send(to(server)).status == 200
+        assert server.connections == 4
+        transport.close()
+
+
+@attrs.define(eq=False)
+class Kept:
+    """A connection as far as keeping it goes."""
+
+    key: str
+    is_connected: bool = True
+    closed: bool = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_connection_is_kept_for_a_minute() -> None:
+    """What was idle for longer is closed: when it would be used, and when another one is kept."""
+    now = 0.0
+    idle: IdleConnections[Kept] = IdleConnections(10, lambda: now)
+    old, older, other = Kept("a"), Kept("a"), Kept("b")
+    idle.give(older)
+    idle.give(old)
+    idle.give(other)
+    now = IDLE_SECONDS
+    assert idle.take("a") is old
+    idle.give(old)
+    now += 1
+    idle.give(Kept("a"))
+    assert (older.closed, old.closed, other.closed) == (True, False, True)
+    now += IDLE_SECONDS + 1
+    assert idle.take("a") is None
+    assert old.closed
+    assert idle.take("b") is None
+
+
+def test_idle_connections_are_bounded_in_all() -> None:
+    """A process has a limited number of open files; the receiver used longest ago goes first."""
+    idle: IdleConnections[Kept] = IdleConnections(1000, lambda: 0.0)
+    kept = [Kept(str(number // 2)) for number in range(2 * MAX_IDLE_IN_ALL)]
+    for each in kept:
+        idle.give(each)
+        assert sum(not one.closed for one in kept[: kept.index(each) + 1]) <= MAX_IDLE_IN_ALL
+    assert [each.closed for each in kept[-10:]] == [False] * 10
+    idle.forget(kept[-1].key)
+    assert (kept[-1].closed, kept[-2].closed, kept[-3].closed) == (True, True, False)
+    idle.close()
+    late = Kept("late")
+    idle.give(late)
+    assert all(each.closed for each in [*kept, late])
+
+
+def test_nothing_is_kept_for_no_destination() -> None:
+    """A transport may be told to keep no connection."""
+    idle: IdleConnections[Kept] = IdleConnections(0, lambda: 0.0)
+    idle.give(only := Kept("a"))
+    assert only.closed
 
 
 def test_a_request_under_way_outlives_close() -> None:

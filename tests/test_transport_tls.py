@@ -6,9 +6,13 @@ import contextlib
 import datetime
 import os
 import queue
+import shutil
+import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,45 @@ def new_transport() -> HTTPTransport:
     """Return a transport that finds every name on loopback."""
     network = NetworkPolicy(allow=["127.0.0.1"])
     return HTTPTransport(network=network, resolver=lambda host, port: ["127.0.0.1"])
+
+
+def test_a_receiver_has_no_say_in_how_much_is_computed() -> None:
+    """No DHE, whose numbers may be huge, and no second handshake on a connection."""
+    for verify in (True, False):
+        context = TLSContexts().get(verify, None)
+        names = [cipher["name"] for cipher in context.get_ciphers()]
+        assert any(name.startswith("ECDHE-") for name in names)
+        assert not any(name.startswith("DHE-") for name in names)
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_renegotiation_ends_the_attempt(tmp_path: Path, ca_file: str) -> None:
+    """A receiver that asks for another handshake instead of answering gets none."""
+    leaf = tmp_path / "leaf.pem"
+    AUTHORITY.issue_cert("receiver.test").private_key_and_cert_chain_pem.write_to_path(str(leaf))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", str(leaf)]
+    command += ["-key", str(leaf), "-tls1_2"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as server:
+        try:
+            assert server.stdin
+            assert server.stdout
+            lines = iter(server.stdout.readline, b"")
+            assert any(line.startswith(b"ACCEPT") for line in lines)
+            with ThreadPoolExecutor(1) as threads:
+                url = f"https://receiver.test:{port}/"
+                outcome = threads.submit(sent, post(url, ca_file=ca_file, timeout=LIMIT))
+                assert any(b"POST / HTTP/1.1" in line for line in lines)
+                server.stdin.write(b"R\n")
+                server.stdin.flush()
+                error = outcome.result(LIMIT)
+        finally:
+            server.kill()
+    assert isinstance(error, TLSError)
 
 
 def sent(request: Request) -> Response | AttemptError:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from changehook.errors import DeadlineError, ProtocolError
-from changehook.exchange import KEPT_BODY
-from changehook.sockets import DeadlineSocket, Limits, Phase
+from changehook.exchange import KEPT_BODY, SAFE_HEADERS
+from changehook.sockets import BODY_LIMIT, DeadlineSocket, Limits, Phase
 
 __all__ = ["Answer", "kept_headers", "read_body"]
 
@@ -18,6 +18,7 @@ KEPT_HEADERS = 16 * 1024
 MAX_HEADERS = 100
 PIECE = 8 * 1024
 MALFORMED_HEADER = "a malformed header; the body was not read"
+LONG_BODY = "body longer than 64 KiB; the rest was not read"
 UNCLEAR_END = "the headers do not say where the body ends; it was not read"
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?")
@@ -149,16 +150,20 @@ def read_body(answer: Answer, limits: Limits) -> tuple[bytes, str | None]:
     if answer.defect is not None:
         return b"", answer.defect
     limits.enter(Phase.BODY)
-    kept = bytearray()
+    kept, read = bytearray(), 0
     note = None
     try:
         # Piece by piece, so that what came before trouble is not lost.
         for piece in answer.pieces():
             kept += piece[: KEPT_BODY - len(kept)]
+            read += len(piece)
+            if read > BODY_LIMIT:
+                note = LONG_BODY
+                break
     except DeadlineError:
         note = "the deadline passed while the body was read"
     except ProtocolError:
-        note = "body longer than 64 KiB; the rest was not read"
+        note = LONG_BODY
     except ValueError:
         note = "body malformed; the rest was not read"
     except Exception:
@@ -167,12 +172,15 @@ def read_body(answer: Answer, limits: Limits) -> tuple[bytes, str | None]:
 
 
 def kept_headers(fields: dict[str, list[str]]) -> dict[str, str]:
-    """Return the last value of each header, without those that there is no room for."""
-    headers: dict[str, str] = {}
+    """Return the last value of each header, without those that there is no room for.
+
+    There is room first for those whose values are shown, ``Retry-After`` among them.
+    """
+    kept: set[str] = set()
     room = KEPT_HEADERS
-    for name, values in fields.items():
-        size = len(name) + len(values[-1])
+    for name in sorted(fields, key=lambda name: name not in SAFE_HEADERS):
+        size = len(name) + len(fields[name][-1])
         if size <= room:
-            headers[name] = values[-1]
+            kept.add(name)
             room -= size
-    return headers
+    return {name: values[-1] for name, values in fields.items() if name in kept}

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 from changehook.errors import Fault
+from changehook.exchange import METHODS
 from changehook.signing import SCHEMES, Secret
 
 __all__ = [
     "CHECKS",
     "LONGEST_TIMEOUT",
-    "METHODS",
     "MOST_NAMES",
     "SecretLike",
     "to_names",
@@ -25,7 +25,6 @@ __all__ = [
     "to_secrets",
 ]
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 LONGEST_TIMEOUT = 300.0
 LONGEST_CONTENT_TYPE = 200
 MOST_NAMES = 256
@@ -126,7 +125,7 @@ def _check_names(webhook: Any) -> list[Fault]:
 
 def _check_method(webhook: Any) -> list[Fault]:
     method = webhook.http_method
-    if method in METHODS:
+    if isinstance(method, str) and method in METHODS:
         return []
     near = isinstance(method, str) and method.upper() in METHODS
     hint = f'did you mean "{method.upper()}"?' if near else f"one of {', '.join(METHODS)}"

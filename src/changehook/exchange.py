@@ -13,9 +13,14 @@ from typing import Any
 import attrs
 
 __all__ = [
+    "CONNECTION_HEADERS",
+    "FORBIDDEN_VALUE",
+    "METHODS",
+    "TOKEN",
     "Preview",
     "Request",
     "Response",
+    "forbidden",
     "hidden_values",
     "redact_headers",
     "redact_url",
@@ -41,10 +46,19 @@ SAFE_HEADERS = frozenset(
         "x-hub-signature-256",
     }
 )
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+# urllib3 would drop a header of the second form.
+FORBIDDEN_VALUE = re.compile(r"[^\t\x20-\x7e]|^@@@SKIP_HEADER@@@$")
+CONNECTION_HEADERS = (
+    "host|content-length|transfer-encoding|connection|keep-alive|proxy-.*|te|trailer|upgrade|expect"
+    "|http2-settings"
+)
 HIDDEN = "***"
 SHORTEST_SECRET = 8
 SHORTEST_PART = 4
 
+_OF_THE_CONNECTION = re.compile(CONNECTION_HEADERS, re.IGNORECASE)
 _WORD = re.compile(r"[^\s/?&=;,:@\"'<>]+")
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 _PERCENT = re.compile(r"%[0-9A-F]{2}")
@@ -96,6 +110,24 @@ class Request:
     verify: bool = True
     ca_file: str | None = None
     timeout: float = 15.0
+
+
+def forbidden(request: Request) -> str | None:
+    """Return what of a request may not be sent, in words that repeat no value; None: nothing."""
+    if request.method not in METHODS:
+        return f"the method is none of {', '.join(METHODS)}"
+    if not isinstance(request.body, bytes):
+        return "the body is not bytes"
+    names = set()
+    for name, value in request.headers.items():
+        if not (isinstance(name, str) and TOKEN.fullmatch(name)):
+            return "the name of a header is not a token of RFC 9110"
+        if _OF_THE_CONNECTION.fullmatch(name):
+            return f"the header {name:.60} belongs to the connection"
+        if not isinstance(value, str) or FORBIDDEN_VALUE.search(value):
+            return f"the header {name:.60} may hold visible ASCII, spaces and tabs"
+        names.add(name.lower())
+    return "a header stands there twice" if len(names) < len(request.headers) else None
 
 
 @attrs.frozen(kw_only=True)

@@ -20,7 +20,6 @@ from changehook.errors import (
     ConnectError,
     DeadlineError,
     ProtocolError,
-    SetupError,
     TLSError,
 )
 
@@ -38,6 +37,7 @@ HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 64 * 1024
 CONNECT_SECONDS = 5.0
 MAX_ADDRESSES = 4
+CRUMB = 8
 RECORDS = 16 * 1024  # bytes that pass between OpenSSL and the network at once
 
 
@@ -107,8 +107,11 @@ class Limits:
         raise ProtocolError(f"the response head of {self.where} is longer than 64 KiB")
 
     def spend(self, received: int) -> None:
-        """Take note of bytes that came from the network, those of TLS included."""
-        self._budget -= received
+        """Take note of bytes that came from the network, those of TLS included.
+
+        Receiving has its price for each call as well: bytes that come one by one cost as eight.
+        """
+        self._budget -= max(received, CRUMB)
 
     def count(self, received: int) -> None:
         """Take note of bytes of an answer; 0 is the end of the stream.
@@ -313,7 +316,7 @@ def classified(error: Exception, limits: Limits) -> AttemptError:
     if isinstance(error, ssl.SSLError):
         return TLSError(_tls_trouble(error, where))
     if limits.phase is Phase.REQUEST:
-        return SetupError(f"the request to {where} has a part that HTTP forbids")
+        return ProtocolError(f"the request to {where} could not be sent ({kind})")
     return ProtocolError(f"the answer of {where} cannot be read ({kind})")
 
 

@@ -15,6 +15,7 @@ from changehook.budget import FUEL
 from changehook.encoding import decode, own
 from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, RenderError, pointer_to
 from changehook.escaping import RefusedError, Text
+from changehook.exchange import CONNECTION_HEADERS, FORBIDDEN_VALUE, TOKEN
 from changehook.filters import FILTERS
 from changehook.sandbox import Program
 from changehook.urls import RenderedURL, URLText, resolved
@@ -31,11 +32,8 @@ _BLANK = " \t\n"
 _ESCAPED = JSONEncoder(ensure_ascii=False)
 _QUOTE = 'text needs quotes around it, as in "{{ data.name }}"; for anything else write "| tojson"'
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_NO_VALUE = re.compile(r"[^\t\x20-\x7e]|^@@@SKIP_HEADER@@@$")  # urllib3 would drop that header
 _RESERVED = re.compile(
-    "host|content-length|transfer-encoding|connection|keep-alive|proxy-.*|te|trailer|upgrade|expect"
-    "|http2-settings|accept-encoding|x-hook-signature|x-hub-signature-256"
+    f"{CONNECTION_HEADERS}|accept-encoding|x-hook-signature|x-hub-signature-256"
     "|webhook-(?:id|timestamp|signature)",
     re.IGNORECASE,
 )
@@ -244,7 +242,7 @@ def _entries_of_mapping(headers: Mapping[Any, Any]) -> Iterator[_Entry]:
 def _check_name(name: object) -> None:
     if not isinstance(name, str):
         raise RefusedError('expected "Name: value template"; a block of lines cannot be a template')
-    if not _TOKEN.fullmatch(name):
+    if not TOKEN.fullmatch(name):
         raise RefusedError("the name of a header is literal: letters, digits and hyphens")
     plain = name.replace("_", "-")  # receivers behind CGI or WSGI cannot tell the two apart
     if plain.lower() == "content-type":
@@ -255,7 +253,7 @@ def _check_name(name: object) -> None:
 
 def _header_value(name: str, text: str) -> str:
     value = text.strip(" \t")
-    if _NO_VALUE.search(value):
+    if FORBIDDEN_VALUE.search(value):
         raise RefusedError(
             "may hold visible ASCII, spaces and tabs, no line break and nothing else; "
             '"| header_safe" removes what is not allowed, "| urlencode" encodes it'

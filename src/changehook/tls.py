@@ -11,6 +11,8 @@ from changehook.errors import SetupError
 
 __all__ = ["TLSContexts"]
 
+_CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+
 _Key = tuple[bool, str | None]
 _Known = tuple[int, ssl.SSLContext]
 
@@ -55,6 +57,10 @@ class TLSContexts:
     def _built(self, verify: bool, ca_file: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=ca_file)
         context.set_alpn_protocols(["http/1.1"])
+        # Without DHE, whose numbers the receiver chooses: OpenSSL works on large ones for seconds,
+        # and each renegotiation would have it do so again.
+        context.set_ciphers(_CIPHERS)
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.hostname_checks_common_name = False
         if not verify:
             context.check_hostname = False

@@ -16,7 +16,6 @@ import http.client
 import logging
 import socket
 import ssl
-import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -31,12 +30,14 @@ from changehook.errors import (
     BlockedError,
     ConfigurationError,
     ConnectError,
+    DeadlineError,
     ProtocolError,
     SetupError,
     hides_locals,
 )
-from changehook.exchange import Request, Response
+from changehook.exchange import Request, Response, forbidden
 from changehook.forks import after_fork_in_child
+from changehook.idle import IdleConnections
 from changehook.interfaces import Resolver
 from changehook.lookups import Lookups, resolve
 from changehook.network import Destination, NetworkPolicy, destination
@@ -54,7 +55,6 @@ __all__ = ["HTTPTransport", "resolve"]
 
 logger = logging.getLogger(__name__)
 
-MAX_IDLE = 64
 PUBLIC_ONLY = NetworkPolicy()
 
 Key = tuple[str, str, int, bool, ssl.SSLContext | None]
@@ -81,7 +81,7 @@ class HTTPTransport:
         ConfigurationError: ``proxy`` is not such a URL.
     """
 
-    _idle: _IdleConnections
+    _idle: IdleConnections[_Connection]
     _contexts: TLSContexts
     _lookups: Lookups
 
@@ -120,6 +120,8 @@ class HTTPTransport:
             place = destination(request.url)
         except ValueError as error:
             raise SetupError(f"the URL cannot be called: {error}") from None
+        if (what := forbidden(request)) is not None:
+            raise SetupError(f"the request to {place.origin} cannot be sent: {what}")
         limits = Limits(place.origin.partition("//")[2], request.timeout, self._clock)
         try:
             return self._send(request, place, limits)
@@ -128,11 +130,11 @@ class HTTPTransport:
 
     def close(self) -> None:
         """Close idle connections. Sending afterwards is allowed and opens new ones."""
-        idle, self._idle = self._idle, _IdleConnections(self._max_pools)
+        idle, self._idle = self._idle, IdleConnections(self._max_pools, self._clock)
         idle.close()
 
     def _reset(self) -> None:
-        self._idle = _IdleConnections(self._max_pools)
+        self._idle = IdleConnections(self._max_pools, self._clock)
         self._contexts = TLSContexts()
         self._lookups = Lookups(self._resolver)
 
@@ -153,6 +155,10 @@ class HTTPTransport:
             except ConnectionError:
                 if limits.received:
                     raise
+            except DeadlineError:
+                if not limits.received:
+                    idle.forget(key)
+                raise
         return _exchange(self._new_connection(key, place), request, place, limits, idle)
 
     def _new_connection(self, key: Key, place: Destination) -> _Connection:
@@ -297,57 +303,12 @@ class _TLSConnection(_Connection):
     default_port: ClassVar[int] = 443  # type: ignore[misc]  # http.client has it as an instance's
 
 
-class _IdleConnections:
-    """Connections that wait for their next request, by destination; the longest unused go first."""
-
-    def __init__(self, max_destinations: int) -> None:
-        self._max = max_destinations
-        self._lock = threading.Lock()
-        self._kept: dict[Key, list[_Connection]] = {}
-        self._closed = False
-
-    def take(self, key: Key) -> _Connection | None:
-        """Return the connection used last, if one is open that the receiver did not close."""
-        while True:
-            with self._lock:
-                kept = self._kept.get(key)
-                connection = kept.pop() if kept else None
-            if connection is None or connection.is_connected:
-                return connection
-            connection.close()
-
-    def give(self, connection: _Connection) -> None:
-        """Keep a connection whose last answer was read to its end."""
-        with self._lock:
-            surplus = self._give(connection)
-        for unwanted in surplus:
-            unwanted.close()
-
-    def _give(self, connection: _Connection) -> list[_Connection]:
-        if self._closed:
-            return [connection]
-        kept = self._kept.pop(connection.key, [])
-        self._kept[connection.key] = kept
-        if len(kept) >= MAX_IDLE:
-            return [connection]
-        kept.append(connection)
-        return self._kept.pop(next(iter(self._kept))) if len(self._kept) > self._max else []
-
-    def close(self) -> None:
-        """Close all, and from now on whatever is given."""
-        with self._lock:
-            self._closed = True
-            kept, self._kept = self._kept, {}
-        for connection in (one for several in kept.values() for one in several):
-            connection.close()
-
-
 def _exchange(
     connection: _Connection,
     request: Request,
     place: Destination,
     limits: Limits,
-    idle: _IdleConnections,
+    idle: IdleConnections[_Connection],
 ) -> Response:
     try:
         with contextlib.closing(connection.ask(request, place, limits)) as answer:

@@ -9,9 +9,9 @@ import attrs
 import jsonschema
 from fuzz.harness import attempt, check_faults, is_text
 
-from changehook.definitions import METHODS
 from changehook.encoding import decode_strict
 from changehook.errors import ConfigurationError
+from changehook.exchange import METHODS
 from changehook.signing import SCHEMES
 from changehook.webhooks import Webhook
 
