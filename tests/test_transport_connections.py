@@ -197,7 +197,8 @@ def test_a_dead_connection_discredits_the_others_to_its_receiver() -> None:
 
     def dies(peer: Peer) -> None:
         if peer.number > 3:
-            return well(peer)
+            well(peer)
+            return
         peer.read_request()
         together.wait(LIMIT)
         peer.send(answer())
