@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 MODULES = sorted(SOURCE.rglob("*.py"))
 OWNERS = {
     "attrs": {"*"},
-    "jinja2": {"compiler", "filters", "sandbox"},
+    "jinja2": {"compiler", "failures", "filters", "sandbox"},
     "markupsafe": set(),
     "urllib3": {"transport"},
 }

@@ -299,12 +299,17 @@ def test_a_context_that_cannot_be_used_is_told() -> None:
         ("{{ x is evn }}", 1, 'there is no test "evn"; did you mean "even"?'),
         ("a\n{{ data name }}", 2, "expected token 'end of print statement', got 'name'"),
         ("{% do x %}", 1, "Encountered unknown tag 'do'"),
-        ("{{ " + "(" * 5000, 0, "is nested too deeply, or holds too long a number"),
+        ("{{ " + "(" * 5000, 0, "is nested too deeply"),
+        (
+            "{% macro m(a, a) %}{% endmacro %}",
+            0,
+            "gives an argument twice, or is nested too deeply",
+        ),
         ("{% for x in y %}" * 17 + "{% endfor %}" * 17, 1, "nests loops, macros and blocks"),
         ("{% if x %}" * 120 + "{% endif %}" * 120, 1, "is nested more than 100 deep"),
         ("\n{{ x }}" * 2600, 1, "has more than 5000 expressions"),
         ("{{ 1e999 }}", 1, "holds too large a number"),
-        ("{{ " + "9" * 5000 + " }}", 0, "is nested too deeply, or holds"),
+        ("{{ " + "9" * 5000 + " }}", 0, "holds a number of too many digits"),
     ],
 )
 def test_what_does_not_compile_is_told(source: str, line: int, message: str) -> None:

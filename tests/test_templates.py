@@ -62,7 +62,6 @@ def header(source: str, context: Mapping[str, Any] = CONTEXT) -> str | None:
         ("https://h.example/services/T0", "https://h.example/services/T0"),
         ("HTTP://H.example:8080?a=b", "HTTP://H.example:8080?a=b"),
         ("http://[::1]:80/", "http://[::1]:80/"),
-        ("https://h.example/\n", "https://h.example/"),
         ("{% set x = 1 %}\n  https://h.example/{{ x }}\n\n", "https://h.example/1"),
         ("https://h.example/é{x}/%41", "https://h.example/%C3%A9%7Bx%7D/%41"),
         ("https://h.example/a/../b#c", "https://h.example/a/../b#c"),
@@ -162,7 +161,6 @@ NO_URL = "url: does not begin with http:// or https://"
             "url: holds a space, a control character",
         ),
         ("https://h.example/{{ '%zz' | safe }}", "url: holds a % without two hexadecimal digits"),
-        ("https://h.example/%{{ '41' }}", "url: holds a % without two hexadecimal digits"),
         ("https://h.example/{{ data.dots }}/x", "url: a value makes a segment of the path"),
         ("https://h.example/x/{{ '.' }}", "url: a value makes a segment of the path"),
         ("https://h.example/x/.{{ '.' }}?q", "url: a value makes a segment of the path"),
@@ -198,6 +196,15 @@ def test_a_url_that_cannot_be_used_is_an_error(source: str, message: str) -> Non
     ("source", "message"),
     [
         ("ftp://h.example/", "does not begin with http:// or https://"),
+        ("ftp://h.example/{{ data.id }}", "does not begin with http:// or https://"),
+        ("https:///{{ data.id }}", "needs a host after the two slashes"),
+        ("https://user@h.example/{{ data.id }}", "holds user information before the host"),
+        ("https://h.example/a b{{ data.id }}", "holds a space, a control character or a backslash"),
+        ("https://h.example/%zz{{ data.id }}", "holds a % without two hexadecimal digits"),
+        ("https://h.example/%{{ '41' }}", "holds a % without two hexadecimal digits"),
+        ("https://h.example/\n", "holds a line break; remove it"),
+        ("https://h.example/\r", "holds a line break; remove it"),
+        ("https://h.example/{{ data.id }}\r", "holds a line break; remove it"),
         ("h.example", "does not begin with http:// or https://"),
         ("", "does not begin with http:// or https://"),
         ("https:///x", "needs a host after the two slashes"),
@@ -349,7 +356,7 @@ RESERVED = [
     *("Host", "content-length", "Transfer-Encoding", "Connection", "Keep-Alive", "TE", "Trailer"),
     *("Proxy-Connection", "proxy-authorization", "Upgrade", "Expect", "HTTP2-Settings"),
     *("Accept-Encoding", "X-Hook-Signature", "X-Hub-Signature-256", "Webhook-Id"),
-    *("webhook-timestamp", "webhook-signature"),
+    *("webhook-timestamp", "webhook-signature", "webhook.id", "Content_Length", "webhook'id"),
 ]
 
 
@@ -375,6 +382,10 @@ def test_every_fault_of_headers_is_reported() -> None:
         "X-D": "é",
         "X-E": "1",
         "x-e": "2",
+        "X.E": "3",
+        "Y" * 257: "{{ a }}",
+        "X-G": "a\n",
+        "Authorization: hunter2": "",
         "X-F": "@@@SKIP_HEADER@@@",
     }
     with pytest.raises(ConfigurationError) as caught:
@@ -384,12 +395,16 @@ def test_every_fault_of_headers_is_reported() -> None:
         "/X-A",
         "/X-B",
         "/X~1~0",
-        "/X C",
+        "/X",
         "/",
         "/7",
         "/Content-Type",
         "/X-D",
         "/x-e",
+        "/X.E",
+        "/" + "Y" * 60,
+        "/X-G",
+        "/Authorization",
         "/X-F",
     ]
     assert faults["/X-A"].startswith("line 1: unexpected end of template")
@@ -412,7 +427,7 @@ def test_every_fault_of_header_text_is_reported() -> None:
         "line 5: the name of ",
         "line 6: unexpected e",
         "line 7: stands there",
-        "line 8: may hold vis",
+        "line 8: holds a line",
     ]
 
 
@@ -516,6 +531,21 @@ def test_what_an_attack_inserts_stays_text() -> None:
     template = BodyTemplate('{"name": "{{ v }}"}', "application/json")
     hostile = 'a", "admin": true, "x": "'
     assert json.loads(template.render({"v": hostile})) == {"name": hostile}
+
+
+def test_a_line_separator_in_data_breaks_no_line_of_a_template() -> None:
+    """Indenting moves the template's own lines, and no part of a JSON string."""
+    source = '{"a":{% filter indent(2) %}\n"{{ v }}"\n{% endfilter %}}'
+    for value in ("a\u2028b", "a\x85b", "a\rb", "a\nb"):
+        text = BodyTemplate(source, "application/json").render({"v": value})
+        assert json.loads(text) == {"a": value}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+def test_a_body_is_text(content_type: str) -> None:
+    """A lone surrogate that a template makes is an error on the spot."""
+    with pytest.raises(RenderError, match=r"^body: holds a lone surrogate, which is not text$"):
+        body("\"{{ '\\ud800' }}\"", content_type)
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,20 @@ __all__ = [
     "MOST_PARTS",
     "SHORT",
     "SIMPLE",
+    "SMALL_BITS",
     "Budget",
     "are_short",
+    "depth",
     "length",
 ]
 
-FUEL = 1_000_000
+FUEL = 500_000
 LONGEST_TEXT = 1024 * 1024
 MOST_PARTS = 250_000
 DEEPEST = 100
 DEEPEST_CALLS = 50
 MOST_BITS = 8192
+SMALL_BITS = 60
 CALL = 15  # steps, of calling anything, which pay for short texts as well
 SHORT = 64  # characters
 LARGEST_ARGUMENT = 10_000
@@ -91,7 +94,7 @@ class Budget:
             RefusedError: they are too many, or the fuel is used up.
         """
         if bits > MOST_BITS:
-            raise RefusedError(f"makes an integer of more than {MOST_BITS} bits")
+            raise RefusedError(f"may make an integer of more than {MOST_BITS} bits")
         self.spend(bits >> 5)
 
     def read(self, value: Any) -> int:
@@ -137,7 +140,7 @@ class Budget:
                     raise RefusedError(NO_TEXT)
             if not below:
                 self.spend(2 * parts + (size >> 6))
-                return self._measured(size + 8 * parts)
+                return self._measured(size) + 8 * parts
             level = below
         raise RefusedError(f"uses a value that is nested more than {DEEPEST} deep")
 
@@ -158,8 +161,8 @@ class Budget:
         Raises:
             RefusedError: the fuel is used up.
         """
-        large = sum([1 for value in values if not _is_key(value)])
-        self.spend(large * large >> 4)
+        large = [length(value) for value in values if not _is_key(value)]
+        self.spend(len(large) * (len(large) + sum(large)) >> 4)
 
     def key(self, value: Any) -> Any:
         """Return a key for an object that a template makes, and take the fuel for its hash.
@@ -183,7 +186,7 @@ class Budget:
             self.search(values, length(wanted))
         elif isinstance(values, dict):
             self.read(wanted)
-        elif isinstance(values, list | tuple | range) and _is_key(wanted):
+        elif isinstance(values, list | tuple | range) and _is_key(wanted, float):
             self.spend(1 + (len(values) * (1 + (length(wanted) >> 6)) >> 2))
         else:
             self.read(wanted)
@@ -200,20 +203,25 @@ class Budget:
         if isinstance(one, str) or isinstance(other, str):
             self.spend(1 + (min(length(one), length(other)) >> 6))
         elif length(one) and length(other):
+            before = self.fuel
             self.read(one)
             self.read(other)
+            # An order is looked for again on each level, after it was looked for what differs.
+            self.spend((before - self.fuel) * min(depth(one), depth(other)))
 
     def search(self, text: str, wanted: int, *, backwards: bool = False) -> None:
         """Take the fuel for looking for so many characters in a text.
 
         CPython takes time in proportion to the length of both, multiplied, for short texts, for
-        short things wanted and from the end; and in proportion to their sum for others.
+        short things wanted, for the last 2,000 places where a long one can stand, and from the end;
+        and in proportion to their sum for others.
 
         Raises:
             RefusedError: the fuel is used up.
         """
         most = len(text) if backwards else 1250 if len(text) < 2500 else 100
-        self.spend(len(text) * min(wanted, most) >> 8)
+        places = max(0, min(len(text) - wanted, 2000))
+        self.spend(max(len(text) * min(wanted, most), wanted * places) >> 8)
 
     def admit(self, value: Any) -> Any:
         """Return what a filter or a method gave, if it may be used; a list for an iterator.
@@ -248,7 +256,7 @@ class Budget:
         return self._measured(size)
 
     def _measured(self, size: int) -> int:
-        if size > 8 * MOST_PARTS:
+        if size > LONGEST_TEXT:
             self._too_large()
         return size
 
@@ -259,7 +267,7 @@ class Budget:
 
     def _too_large(self) -> NoReturn:
         raise RefusedError(
-            f"uses a whole value of more than {MOST_PARTS} parts or {8 * MOST_PARTS} characters; "
+            f"uses a whole value of more than {MOST_PARTS} parts or {LONGEST_TEXT} characters; "
             "name the part that is meant"
         )
 
@@ -269,10 +277,25 @@ class Budget:
         return found
 
 
-def _is_key(value: Any) -> bool:
+def _is_key(value: Any, but: type | tuple[()] = ()) -> bool:
     if isinstance(value, int):
-        return value.bit_length() <= 60
-    return value is None or isinstance(value, str | float)
+        return value.bit_length() <= SMALL_BITS
+    return value is None or (isinstance(value, str | float) and not isinstance(value, but))
+
+
+def depth(value: Any) -> int:
+    """Return how many levels of lists and objects a value has, which was read before."""
+    levels, level = 0, [value]
+    while level:
+        levels += 1
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list | tuple):
+                below += each
+        level = below
+    return levels
 
 
 def are_short(values: Iterable[Any]) -> bool:

@@ -31,7 +31,7 @@ _PRICES: Mapping[type[nodes.Node], int] = {
     nodes.Getitem: 3,
     nodes.Compare: 3,
     nodes.Concat: 4,
-    nodes.Dict: 3,
+    nodes.Dict: 8,
     nodes.List: 3,
     nodes.Tuple: 3,
     nodes.Macro: 20,

@@ -9,7 +9,7 @@ from typing import Any, cast
 import attrs
 
 from changehook.encoding import decode_strict, to_plain
-from changehook.errors import ConfigurationError, Fault, printable
+from changehook.errors import ConfigurationError, Fault, printable, refuses_liars
 from changehook.evaluation import (
     Group,
     Leaf,
@@ -43,6 +43,7 @@ class Conditions:
 
     matches: Callable[[Change], bool]
 
+    @refuses_liars
     def __init__(self, document: object) -> None:
         checker = Checker()
         copy = checker.copied(document)

@@ -195,6 +195,30 @@ class SetupError(AttemptError):
     retryable = False
 
 
+def refuses_liars(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return the function so that what a host's own types raise becomes a ConfigurationError.
+
+    Whatever is checked may be an object whose methods raise when they are asked what it is.
+    """
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        kind = None
+        try:
+            return function(*args, **kwargs)
+        except ChangehookError:
+            raise
+        except Exception as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is None:
+                raise  # the arguments do not fit
+            kind = type(error).__name__
+        raise ConfigurationError(
+            f"a value raises {kind} when it is looked at; write text, numbers, lists and objects"
+        )
+
+    return call
+
+
 def hides_locals(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Return the function so that what it raises carries no variables, which crash reports show.
 

@@ -5,10 +5,8 @@ What they insert is plain data, and escaped once.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -20,20 +18,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import _PassArg, pass_context, pass_environment
 
-from changehook.budget import CALL, LONGEST_TEXT, SHORT, Budget, are_short, length
+from changehook.budget import CALL, LONGEST_TEXT, SHORT, Budget, are_short, depth, length
 from changehook.escaping import RefusedError, Text, check_plain
-from changehook.operations import check_format, check_replace, operate
+from changehook.operations import LONGEST_SPELLING, check_format, check_replace, operate
 
-__all__ = ["FILTERS", "TESTS", "TextEnvironment", "told"]
+__all__ = ["FILTERS", "TESTS", "TextEnvironment"]
 
 _Values = tuple[Any, ...]
 _Charge = Callable[[Any, _Values, dict[str, Any]], Any]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=check_plain)
 _LONGEST_NAME = 256
-_LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # those of str.splitlines
 _NOWHERE = 99
-_UNKNOWN = re.compile(r"No (filter|test) named '(\w{1,64})'")
 _FIRST: Mapping[_PassArg | None, Callable[[Context], tuple[Any, ...]]] = {
     None: lambda _: (),
     _PassArg.context: lambda context: (context,),
@@ -82,7 +78,7 @@ def _rounded(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
 
 def _numeric(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
     """Refuse text, for which ``%`` and ``*`` do something else."""
-    budget.read_all(values)
+    budget.read_all((*values, *named.values()))
     if not isinstance(values[0], int | float):
         length(values[0])  # raises what was looked for, if the value is not there
         raise TypeError
@@ -92,11 +88,13 @@ def _read(budget: Budget, values: _Values, named: dict[str, Any]) -> int:
     """Pay for what makes text of its values, which have to be plain data; return their size."""
     if not named and are_short(values):
         return len(values) * SHORT
-    size = budget.read_all((*values, *named.values()))
+    size = 0
     for value in (*values, *named.values()):
+        read = budget.read(value)
+        size += read
         if not isinstance(value, str):
             check_plain(value)
-            budget.make_text(size)
+            budget.make_text(LONGEST_SPELLING * read)
     return size
 
 
@@ -146,7 +144,10 @@ def _looked_up(position: int, *names: int) -> Callable[..., Any]:
             raise TypeError
         name = attribute if isinstance(attribute, str) else ""
         for each in (name, *(values[place] for place in names if place < len(values))):
-            if isinstance(each, str) and len(each) > _LONGEST_NAME:
+            if not isinstance(each, str):
+                length(each)  # raises what was looked for, if it is not there
+                raise TypeError  # it would be hashed, which nothing has paid for
+            if len(each) > _LONGEST_NAME:
                 raise RefusedError(f"the name that is looked up is longer than {_LONGEST_NAME}")
         parts = name.count(".") + name.count(",")
         budget.spend(2 + length(values[0]) * (4 if attribute is None else 8 + 10 * parts))
@@ -206,7 +207,7 @@ def _bounded(function: Any, charge: _Charge) -> Any:
 
     @pass_context
     @functools.wraps(function, assigned=("__name__", "__doc__"), updated=())
-    def bounded(context: Context, *values: Any, **named: Any) -> Any:
+    def bounded(context: Context, /, *values: Any, **named: Any) -> Any:
         environment: Any = context.environment
         environment.spend(CALL)
         charge(environment, values, named)
@@ -238,18 +239,21 @@ def _tojson(environment: TextEnvironment, value: Any, indent: int | None = None)
     if indent is not None and environment.argument(indent) != indent:
         raise TypeError
     try:
-        document = _ENCODER.encode(value) if indent is None else _indented(value, indent)
+        document = (
+            _ENCODER.encode(value) if indent is None else _indented(environment, value, indent)
+        )
     except ValueError:
         raise RefusedError("a value has no JSON form, such as NaN") from None
     return environment.text.keep(document, "tojson")
 
 
-def _indented(value: Any, indent: int) -> str:
+def _indented(budget: Budget, value: Any, indent: int) -> str:
     encoder = json.JSONEncoder(
         ensure_ascii=False, allow_nan=False, default=check_plain, indent=indent
     )
-    pieces, room = [], LONGEST_TEXT
+    pieces, room, levels = [], LONGEST_TEXT, depth(value)
     for piece in encoder.iterencode(value):
+        budget.spend(1 + (levels >> 1))  # each piece passes through a generator for each level
         room -= len(piece)
         if room < 0:
             raise RefusedError(f"makes a text of more than {LONGEST_TEXT} characters")
@@ -297,14 +301,16 @@ def _indent(
     environment: Budget, s: Any, width: int | str = 4, first: bool = False, blank: bool = False
 ) -> str:
     def indent(text: str) -> str:
-        return str(JINJA["indent"](text, width, first, blank))
+        # Not Jinja2's: that one breaks lines at U+2028 too, which JSON has inside its strings.
+        lines = text.split("\n")
+        begun = [space + line if line or blank else line for line in lines[1:]]
+        return "\n".join([space + lines[0] if first else lines[0], *begun])
 
-    wide = len(width) if isinstance(width, str) else environment.argument(width)
+    space = width if isinstance(width, str) else " " * environment.argument(width)
     texts = (str(s), s.output) if isinstance(s, Text) else (str(s),)
     for text in texts:
         environment.make_text(len(text))
-        lines = 1 + sum([text.count(each) for each in _LINE_BREAKS])
-        environment.make_text(len(text) + lines * wide)
+        environment.make_text(len(text) + (1 + text.count("\n")) * len(space))
     return s.spaced(indent) if isinstance(s, Text) and isinstance(width, int) else indent(str(s))
 
 
@@ -357,14 +363,3 @@ TESTS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     | {name: _bounded(JINJA_TESTS[name], _read) for name in ("lower", "upper")}
     | {name: _bounded(JINJA_TESTS[name], _numeric) for name in ("divisibleby", "even", "odd")}
 )
-
-
-def told(message: str) -> str:
-    """Return a fault of syntax in Jinja2's words; of a name that is not open, what was meant."""
-    unknown = _UNKNOWN.match(message)
-    if unknown is None:
-        return message
-    kind, name = unknown.groups()
-    near = difflib.get_close_matches(name, FILTERS if kind == "filter" else TESTS, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"docs/reference/templates.md has every {kind}"
-    return f'there is no {kind} "{name}"; {hint}'

@@ -31,9 +31,10 @@ _VALUELESS = ("changed", "unchanged")
 
 # What people write instead, with what to write.
 _KEY_HINTS = {"all": "and", "any": "or", "field": "attr", "key": "attr", "name": "attr"}
-_KEY_HINTS |= {"path": "attr", "not": "negate"}
+_KEY_HINTS |= {"path": "attr", "not": "negate", "operator": "op", "operation": "op"}
 _OPERATOR_HINTS = {"=": "eq", "==": "eq", "is": "eq", ">": "gt", ">=": "gte", "ge": "gte"}
 _OPERATOR_HINTS |= {"<": "lt", "<=": "lte", "le": "lte", "has": "contains", "match": "regex"}
+_OPERATOR_HINTS |= dict.fromkeys(("matches", "re", "like", "startswith", "endswith"), "regex")
 _NEGATED_HINTS = {"!=": "eq", "ne": "eq", "neq": "eq", "nin": "in", "not in": "in", "not_in": "in"}
 
 
@@ -128,7 +129,9 @@ def _members_problem(members: object, depth: int) -> str | None:
         return f"nested more than {DEPTH} deep"
     if not isinstance(members, list):
         return f"expected a list of conditions, found {kind_of(members)}"
-    return None if members else "empty; write a condition, or no conditions at all to match always"
+    if list.__len__(members) == 0:
+        return "empty; write a condition, or no conditions at all to match always"
+    return None
 
 
 def _problems(document: dict[str, Any], screen: Screen) -> Iterator[tuple[str, str]]:
@@ -153,7 +156,8 @@ def _attr_problem(attr: object, op: object) -> str | None:
         return f"expected the path of an attribute, such as status.value, found {kind_of(attr)}"
     if attr.count(".") >= SEGMENTS:
         return f"a path of more than {SEGMENTS} steps"
-    if op in _VALUELESS and (attr in VARIABLES or attr.startswith("snapshots.")):
+    valueless = isinstance(op, str) and op in _VALUELESS
+    if valueless and (attr in VARIABLES or attr.startswith("snapshots.")):
         return f"{op} looks into both snapshots; write the attribute alone, such as status"
     return _json_problem(attr)
 

@@ -10,7 +10,15 @@ from typing import Any
 from changehook.budget import Budget, are_short, length
 from changehook.escaping import RefusedError, Text, check_plain
 
-__all__ = ["COMPARISONS", "OPERATORS", "call_method", "check_format", "check_replace", "operate"]
+__all__ = [
+    "COMPARISONS",
+    "LONGEST_SPELLING",
+    "OPERATORS",
+    "call_method",
+    "check_format",
+    "check_replace",
+    "operate",
+]
 
 OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -32,12 +40,15 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "notin": lambda wanted, values: wanted not in values,
 }
 _NUMBERS = frozenset({int, float, bool})
-_FORMAT = re.compile(r"%(\([^)]*\))?[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?[hlL]?([a-zA-Z]?)")
+_FORMAT = re.compile(
+    r"%(\([^()]{0,256}\)|\()?[-+ #0]*(\*|[0-9]*)(?:\.(\*|[0-9]*))?[hlL]?([a-zA-Z]?)"
+)
 _WIDEST_FLOAT = 350
-_LONGEST_SPELLING = 10  # of a character, in what Python shows of a list or an object
+LONGEST_SPELLING = 10  # of a character, in what Python shows of a list or an object
 _PADDING = frozenset({"center", "ljust", "rjust", "zfill"})
 _CUTTING = frozenset({"partition", "rpartition"})
 _SPLITTING = frozenset({"rsplit", "split", "splitlines"})
+_PARTING = _CUTTING | _SPLITTING
 _BACKWARDS = frozenset({"lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"})
 
 
@@ -68,7 +79,8 @@ def call_method(budget: Budget, method: Any, values: tuple[Any, ...], named: dic
     if name == "get":
         budget.read_all(values[:1])
         return method(*values, **named)
-    if subject.__class__ is str and not named and are_short((subject, *values)):
+    is_simple = subject.__class__ is str and not named and name not in _PARTING
+    if is_simple and are_short((subject, *values)):
         return budget.admit(method(*values))
     arguments = (*values, *named.values())
     size = budget.read_all(arguments)
@@ -93,16 +105,19 @@ def check_format(budget: Budget, template: str, values: Any) -> None:
     budget.make_text(len(template))
     budget.spend(2 * template.count("%"))
     whole = values if isinstance(values, tuple) else (values,)
+    every = values.values() if isinstance(values, dict) else whole
+    floats = any(isinstance(value, float) for value in every)
     shown = not all(isinstance(value, str | int | float) for value in whole)
     widths = 0
     for found in _FORMAT.finditer(template):
         key, width, precision, kind = (each or "" for each in found.groups())
-        if "*" in (width, precision) or "(" in key[1:]:
+        if "*" in (width, precision) or key == "(":
             raise RefusedError('a format holds "*", or brackets in a name; write a number')
         widths += budget.argument(int(width[:9] or 0)) + budget.argument(int(precision[:9] or 0))
-        widths += _WIDEST_FLOAT if kind in "fF" else size if isinstance(values, dict) else 0
+        widths += _WIDEST_FLOAT if floats or kind in "fF" else 0
+        widths += size if isinstance(values, dict) else 0
         shown = shown or kind in "ra"
-    budget.make_text(len(template) + (_LONGEST_SPELLING if shown else 1) * size + widths)
+    budget.make_text(len(template) + (LONGEST_SPELLING if shown else 1) * size + widths)
 
 
 def check_replace(budget: Budget, text: str, old: str, new: str, most: int = -1) -> None:
@@ -111,7 +126,8 @@ def check_replace(budget: Budget, text: str, old: str, new: str, most: int = -1)
     Raises:
         RefusedError: the result would be too long.
     """
-    budget.search(text, len(old))
+    for _ in range(3):  # once to count, twice to replace
+        budget.search(text, len(old))
     times = text.count(old)
     if most >= 0:
         times = min(times, most)
@@ -162,7 +178,7 @@ def _check_text_method(
         if isinstance(argument, str):
             budget.search(text, len(argument), backwards=name in _BACKWARDS)
     if name in _SPLITTING:
-        budget.spend(len(text))
+        budget.spend(2 * len(text))
     elif name in _CUTTING:
         budget.make_text(len(text))
     elif name in _PADDING:

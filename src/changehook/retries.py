@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from changehook.deliveries import Decision, DeliveryStatus
-from changehook.errors import AttemptError, ConfigurationError, Fault, pointer_to
+from changehook.errors import SHOWN_NAME, AttemptError, ConfigurationError, Fault, pointer_to
 
 __all__ = ["DEFAULT_SCHEDULE", "RetryPolicy"]
 
+STRANGE_KEYS = 8
 DEFAULT_SCHEDULE = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 LONGEST_DELAY = 365 * 86400
 MOST_ATTEMPTS = 100
@@ -117,10 +119,12 @@ class RetryPolicy:
         if not isinstance(document, Mapping):
             raise ConfigurationError('expected an object such as {"schedule": [0, 5, 300]}')
         names = [field.name for field in attrs.fields(cls)]
+        strange = (key for key in document if not isinstance(key, str) or key not in names)
         faults = [
-            Fault(pointer_to(key), f"unknown; a retry policy has {', '.join(names)}")
-            for key in document
-            if key not in names
+            Fault(
+                pointer_to(str(key)[:SHOWN_NAME]), f"unknown; a retry policy has {', '.join(names)}"
+            )
+            for key in itertools.islice(strange, STRANGE_KEYS)
         ]
         try:
             policy = cls(**{name: document[name] for name in names if name in document})

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import itertools
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import BuiltinMethodType, MethodType
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, Undefined, nodes
-from jinja2.exceptions import SecurityError, TemplateRuntimeError, TemplateSyntaxError
+from jinja2.exceptions import TemplateSyntaxError
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.utils import Namespace, missing
 
-from changehook.budget import CALL, DEEPEST_CALLS, FUEL, LONGEST_TEXT, SHORT, length
+from changehook.budget import (
+    CALL,
+    DEEPEST_CALLS,
+    FUEL,
+    LONGEST_TEXT,
+    SHORT,
+    SMALL_BITS,
+    length,
+)
 from changehook.compiler import Generator, sizes
 from changehook.escaping import Absent, RefusedError, Text
-from changehook.filters import FILTERS, TESTS, TextEnvironment, told
-from changehook.operations import COMPARISONS, OPERATORS, call_method, operate
+from changehook.failures import MissingError, failure, told, uncompiled
+from changehook.filters import FILTERS, TESTS, TextEnvironment
+from changehook.operations import COMPARISONS, LONGEST_SPELLING, OPERATORS, call_method, operate
 
 __all__ = ["Program", "open_names"]
 
@@ -34,29 +42,7 @@ _ATTRIBUTES: Mapping[type, str] = {
     "revindex revindex0",
 }
 MOST_STARRED = 256
-MOST_NEAR = 100
-_CLOSED_METHODS = {
-    "append": "append would change a list; write found + [value]",
-    "extend": "extend would change a list; write found + values",
-    "format": 'format is not open to templates; write "%s" % value, or the filter format',
-    "update": "update would change an object; write dict(found, key=value)",
-}
 _SCOPES = ("_loop_vars", "_block_vars")  # which Jinja2 passes to each call, for its own use
-_FAILURES: tuple[tuple[type[Exception], str], ...] = (
-    (RecursionError, "the template or its data is nested too deeply"),
-    (MemoryError, "the template needs too much memory"),
-    (ZeroDivisionError, "the template divides by zero"),
-    (OverflowError, "the template makes a number or a range that is too large"),
-    (UnicodeError, "a value holds a lone surrogate, which is not text"),
-    (SecurityError, "the template does what templates may not do"),
-    (TemplateRuntimeError, "a filter or test does not exist, or was given wrong arguments"),
-    (TypeError, "a value has the wrong type for what the template does with it"),
-    (Exception, "a value does not fit what the template does with it"),
-)
-
-
-class _MissingError(Exception):
-    """The template used what is not there; ``args``: a hint, what was looked for, and in what."""
 
 
 class _Undefined(StrictUndefined):
@@ -73,7 +59,7 @@ class _Undefined(StrictUndefined):
     @property
     def _undefined_exception(self) -> Any:  # type: ignore[override]  # made only when raised
         found = self._undefined_hint, self._undefined_name, self._undefined_obj
-        return lambda _: _MissingError(*found)
+        return lambda _: MissingError(*found)
 
 
 Absent.register(Undefined)
@@ -130,16 +116,20 @@ class _Environment(TextEnvironment):
     def capture(self, value: Any) -> Text:
         """Return a value as a part of text that is still being made."""
         if value.__class__ is str and len(value) <= SHORT:
-            return self.text(value, self.escape(value))
-        self._pay_for_text(value)
-        return self.text.capture(value)
+            text = self.text(value, self.escape(value))
+        else:
+            self._pay_for_text(value)
+            text = self.text.capture(value)
+        # It is kept until all of the text is made, beside what it is in the output.
+        self.spend(10)
+        self.make_text(len(text.output))
+        return text
 
     def concat(self, parts: Any) -> Text:
         """Return the text of literal parts and captured ones."""
         self.make_text(sum(map(len, parts)))
-        text = self.text.concat(parts)
-        self.spend(len(text.output) >> 3)
-        return text
+        self.make_text(sum([len(getattr(part, "output", part)) for part in parts]))
+        return self.text.concat(parts)
 
     def joined(self, values: Sequence[Any], glue: Any = "") -> str:
         """Return values joined as text: ``~`` and the filter ``join``."""
@@ -149,7 +139,7 @@ class _Environment(TextEnvironment):
         if not any(isinstance(value, Text) for value in (glue, *values)):
             return between.join(texts)
         text = self.text.joined(values, glue)
-        self.spend(len(text.output) >> 3 if isinstance(text, Text) else 0)
+        self.make_text(len(text.output) if isinstance(text, Text) else 0)
         return text
 
     def steps(self, iterable: Any, parts: int) -> Iterable[Any]:
@@ -223,7 +213,8 @@ class _Environment(TextEnvironment):
         if isinstance(obj, LoopContext):
             (iterable,) = values
             return self._deeper(0, obj, self.steps(iterable, self.parts["for"]), **named)
-        owner = getattr(obj, "__self__", None)
+        # A namespace has whatever attributes its template gives it.
+        owner = obj.__self__ if isinstance(obj, BuiltinMethodType | MethodType) else None
         if isinstance(owner, str | list | tuple | dict) and _is_open(owner, obj.__name__):
             return call_method(self, obj, values, named)
         if isinstance(owner, LoopContext):
@@ -239,12 +230,14 @@ class _Environment(TextEnvironment):
             if not isinstance(value, int | dict | list | tuple):
                 length(value)  # raises what was looked for, if it is not there
                 raise TypeError
+            if isinstance(value, int) and value.bit_length() > SMALL_BITS:
+                raise RefusedError("a number given to range is too large")
             self.spend(4 * length(value))
             for pair in value if isinstance(value, list | tuple) else ():
                 self.key(pair[0])
         return build(*values, **named)
 
-    def _deeper(self, parts: int, call: Any, *values: Any, **named: Any) -> Any:
+    def _deeper(self, parts: int, call: Any, /, *values: Any, **named: Any) -> Any:
         self.spend(CALL + parts)
         if self.depth == DEEPEST_CALLS:
             raise RefusedError(f"calls itself more than {DEEPEST_CALLS} deep")
@@ -264,7 +257,8 @@ class _Environment(TextEnvironment):
             if len(value) > SHORT:
                 self.make_text(len(value))
         else:
-            self.make_text(32 + self.read(value))
+            longest = LONGEST_SPELLING if isinstance(value, dict | list | tuple) else 1
+            self.make_text(32 + longest * self.read(value))
 
     def _spelt(self, value: Any) -> str:
         self._pay_for_text(value)
@@ -325,8 +319,9 @@ class Program:
         try:
             return self._output(template, environment.fuelled(), context)
         except Exception as error:
-            message = _failure(error, self._source, context)
-            raise RefusedError(message, _line(error, template)) from None
+            message = failure(error, self._source, context)
+            line = _line(error, template) or getattr(error, "line", 0)
+            raise RefusedError(message, line) from None
 
     def _output(
         self, template: Template, environment: _Environment, variables: Mapping[str, Any]
@@ -334,10 +329,12 @@ class Program:
         run: Any = template.root_render_func
         context = Context(environment, {**environment.globals, **variables}, None, {})
         pieces, room = [], self._most
-        for piece in run(context, environment=environment):
+        output = run(context, environment=environment)
+        for piece in output:
             room -= len(piece)
             if room < 0:
-                raise RefusedError(f"gives more than {self._most} characters")
+                line = template.get_corresponding_lineno(output.gi_frame.f_lineno)
+                raise RefusedError(f"gives more than {self._most} characters", line)
             pieces.append(piece)
         return "".join(pieces)
 
@@ -353,8 +350,8 @@ def _compiled(source: str, text: type[Text], fuel: int) -> Template:
         raise RefusedError(told(str(error.message)), error.lineno) from None
     except RefusedError:
         raise
-    except Exception:
-        raise RefusedError("is nested too deeply, or holds too long a number") from None
+    except Exception as error:
+        raise RefusedError(uncompiled(error)) from None
     return template
 
 
@@ -366,29 +363,3 @@ def _line(error: Exception, template: Template) -> int:
         if frame.f_globals.get("__jinja_template__") is template
     ]
     return lines[-1] if lines else 0
-
-
-def _failure(error: Exception, source: str, context: Mapping[str, Any]) -> str:
-    if isinstance(error, RefusedError):
-        return error.message
-    if isinstance(error, _MissingError):
-        hint, name, obj = error.args
-        return hint or _missing(name, obj, source, context)
-    return next(message for kind, message in _FAILURES if isinstance(error, kind))
-
-
-def _is_name(name: Any) -> bool:
-    return isinstance(name, str) and len(name) <= SHORT and name.isidentifier()
-
-
-def _missing(name: Any, obj: Any, source: str, context: Mapping[str, Any]) -> str:
-    if not isinstance(name, str) or name not in source:  # it may be a value of the data
-        return "what was looked up by a computed name or a number is not there"
-    if isinstance(obj, str | list | dict | tuple) and hasattr(obj, name):
-        return _CLOSED_METHODS.get(name, f"{name} is not open to templates")
-    if obj is None:
-        return f'"{name}" was looked up in null; test the value before it, as in "is not none"'
-    names = context if obj is missing else obj if isinstance(obj, dict) else ()
-    short = [key for key in itertools.islice(names, MOST_NEAR) if _is_name(key)]
-    near = difflib.get_close_matches(name, short, n=1) if _is_name(name) else []
-    return f'"{name}" is not defined' + (f'; did you mean "{near[0]}"?' if near else "")

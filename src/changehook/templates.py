@@ -28,7 +28,11 @@ LONGEST_HEADER = 8 * 1024
 LONGEST_HEADERS = 32 * 1024
 LONGEST_MARKED = 64 * 1024  # of a URL, in which what was inserted is still marked
 
+LONGEST_NAME = 256
+
 _BLANK = " \t\n"
+_MARKUP = re.compile("{[{%#]")
+_WHOLE_ORIGIN = re.compile("[^{]*?://[^/?#]*[/?#]")
 _ESCAPED = JSONEncoder(ensure_ascii=False)
 _QUOTE = 'text needs quotes around it, as in "{{ data.name }}"; for anything else write "| tojson"'
 
@@ -46,16 +50,20 @@ class URLTemplate:
         source: the template, at most 16 KiB.
 
     Raises:
-        ConfigurationError: the source is not a template, or is a constant and not a URL.
+        ConfigurationError: the source is not a template, or what stands in it literally is no URL.
     """
+
+    literal: str | None
+    """The URL as far as it stands literally in the template, if host and port do."""
 
     def __init__(self, source: str) -> None:
         self._constant: RenderedURL | None = None
         try:
-            text = _checked(source).removesuffix("\n")
+            text = _one_line(source)
             self._program = Program(text, URLText, LONGEST_MARKED, FUEL // 10)
             if self._program.is_constant:
                 self._constant = resolved(self._program.render({}))
+            self.literal = (self._constant and self._constant.url) or _literal_head(text)
         except RefusedError as error:
             raise ConfigurationError(str(error)) from None
 
@@ -69,6 +77,16 @@ class URLTemplate:
             return self._constant or resolved(self._program.render(context).strip(_BLANK))
         except RefusedError as error:
             raise _render_error("url", error) from None
+
+
+def _literal_head(text: str) -> str | None:
+    """Return what stands before the first expression of a URL template, if the host does.
+
+    Raises:
+        RefusedError: no URL begins like that.
+    """
+    head = _MARKUP.split(text, maxsplit=1)[0].strip(_BLANK)
+    return resolved(head).url if _WHOLE_ORIGIN.match(head) else None
 
 
 class HeaderTemplates:
@@ -101,12 +119,12 @@ class HeaderTemplates:
 
     def _add(self, entry: _Entry) -> None:
         _check_name(entry.name)
-        if entry.name.lower() in self._names:
+        if _folded(entry.name) in self._names:
             raise RefusedError("stands there twice, perhaps in different case; remove one")
-        self._names.add(entry.name.lower())
+        self._names.add(_folded(entry.name))
         self.headers[entry.name] = entry.source
-        source = _checked(entry.source).strip(_BLANK)
-        self._size += len(source)
+        source = _one_line(entry.source).strip(_BLANK)
+        self._size += len(entry.name) + len(source)
         if self._size > LONGEST_HEADERS:
             raise RefusedError(f"all headers are longer than {LONGEST_HEADERS} characters together")
         program = Program(source, Text, 2 * LONGEST_HEADER, FUEL // MOST_HEADERS)
@@ -144,7 +162,8 @@ class BodyTemplate:
     """
 
     def __init__(self, source: str, content_type: str) -> None:
-        media_type = str(content_type).partition(";")[0].strip().lower()
+        media_type = content_type.partition(";")[0] if isinstance(content_type, str) else ""
+        media_type = media_type.strip().lower()
         self._is_json = media_type == "application/json" or media_type.endswith("+json")
         try:
             self._program = Program(_checked(source), _JSONText if self._is_json else Text)
@@ -168,6 +187,10 @@ class BodyTemplate:
         return body
 
     def _check(self, body: str) -> None:
+        try:
+            body.encode()
+        except UnicodeEncodeError:
+            raise RefusedError("holds a lone surrogate, which is not text") from None
         if not self._is_json:
             return
         try:
@@ -234,7 +257,8 @@ def _entries_of_text(text: str) -> Iterator[_Entry]:
 
 def _entries_of_mapping(headers: Mapping[Any, Any]) -> Iterator[_Entry]:
     for name, source in own(headers, 1).items():
-        shown = str(name)[:SHOWN_NAME] if isinstance(name, str | int) else type(name).__name__
+        shown = str(name) if isinstance(name, str | int) else type(name).__name__
+        shown = re.split(r"[:\s]", shown, maxsplit=1)[0][:SHOWN_NAME]  # what follows may be a value
         pointer = pointer_to(shown)
         yield _Entry(pointer, "", name, source)
 
@@ -242,13 +266,20 @@ def _entries_of_mapping(headers: Mapping[Any, Any]) -> Iterator[_Entry]:
 def _check_name(name: object) -> None:
     if not isinstance(name, str):
         raise RefusedError('expected "Name: value template"; a block of lines cannot be a template')
+    if len(name) > LONGEST_NAME:
+        raise RefusedError(f"the name of a header is longer than {LONGEST_NAME} characters")
     if not TOKEN.fullmatch(name):
         raise RefusedError("the name of a header is literal: letters, digits and hyphens")
-    plain = name.replace("_", "-")  # receivers behind CGI or WSGI cannot tell the two apart
-    if plain.lower() == "content-type":
+    plain = _folded(name)
+    if plain == "content-type":
         raise RefusedError("Content-Type is not set here; write http_content_type")
     if _RESERVED.fullmatch(plain):
         raise RefusedError("is set by this library or belongs to the connection; leave it out")
+
+
+def _folded(name: str) -> str:
+    """Return the name as receivers behind CGI or WSGI see it: one mark for all but letters."""
+    return re.sub("[^0-9a-z]", "-", name.lower())
 
 
 def _header_value(name: str, text: str) -> str:
@@ -266,6 +297,15 @@ def _header_value(name: str, text: str) -> str:
 def _render_error(template: str, error: RefusedError) -> RenderError:
     where = f"{template}, line {error.line}" if error.line else template
     return RenderError(f"{where}: {error.message}")
+
+
+def _one_line(source: object) -> str:
+    """Return a source that gives one line; around its markup line breaks do not count."""
+    text = _checked(source)
+    alone = isinstance(source, str) and re.search("\r(?!\n)", source)
+    if alone or (text.strip("\n") != text and not _MARKUP.search(text)):
+        raise RefusedError("holds a line break; remove it")
+    return text
 
 
 def _checked(source: object) -> str:

@@ -25,7 +25,7 @@ _HOST_VALUE = re.compile(r"[0-9A-Za-z.-]*")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\\]")
 _TIDY = re.compile(r"(?:[0-9A-Za-z._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
+_DOTS = re.compile(r"(?:\.|%2e){1,2}(?:;.*)?", re.IGNORECASE | re.DOTALL)  # ..;x is .. to some
 _URL_CHARACTERS = ":/?#[]@!$&'()*+,;=%"  # RFC 3986, section 2.2, and the percent sign
 
 

@@ -22,7 +22,14 @@ from changehook.definitions import (
     to_secrets,
 )
 from changehook.encoding import own
-from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, hides_locals, pointer_to
+from changehook.errors import (
+    SHOWN_NAME,
+    ConfigurationError,
+    Fault,
+    hides_locals,
+    pointer_to,
+    refuses_liars,
+)
 from changehook.exchange import HIDDEN, redact_headers, redact_template
 from changehook.network import destination
 from changehook.retries import RetryPolicy
@@ -180,7 +187,7 @@ class Webhook:
         return cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
 
 
-Webhook.__init__ = hides_locals(Webhook.__init__)  # type: ignore[method-assign]  # attrs wrote it
+Webhook.__init__ = hides_locals(refuses_liars(Webhook.__init__))  # type: ignore[method-assign]  # attrs wrote it
 
 
 def _parts(webhook: Webhook, faults: list[Fault]) -> dict[str, Any]:
@@ -210,15 +217,15 @@ def _parts(webhook: Webhook, faults: list[Fault]) -> dict[str, Any]:
 
 
 def _url(source: str) -> URLTemplate:
-    """Compile a URL; one without expressions is checked as a whole."""
+    """Compile a URL, and check it as far as it stands there literally."""
     if isinstance(source, str) and (source == HIDDEN or source.endswith(f"/{HIDDEN}")):
         raise ConfigurationError(f"is redacted; {_READING_ONLY}")
     template = URLTemplate(source)
-    if "{" not in source:
-        try:
-            destination(template.render({}).url)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+    try:
+        if template.literal is not None:
+            destination(template.literal)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     return template
 
 

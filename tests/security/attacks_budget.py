@@ -262,3 +262,127 @@ PAST: list[tuple[str, str, Any]] = [
     ("class of an undefined in a list", "{{ [1 if false]|string }}", {}),
     ("infinite literal", "{{ 1e999 }}", {}),
 ]
+
+
+_FACE = chr(0x1F600)
+_UNPRINTABLE = chr(0xE0001)
+_SHARED = _NS + "{% for i in range(60) %}{% set ns.x=(ns.x,ns.x) %}{% endfor %}"
+_NESTED_TUPLES = _NS + "{% for i in range(3500) %}{% set ns.x=" + _DEEP + " %}{% endfor %}"
+_HASHED = (
+    "{{ [1]|map(ns.x)|list }}",
+    "{{ [1]|select(ns.x)|list }}",
+    "{{ [{}]|selectattr('a',ns.x)|list }}",
+    "{{ [{}]|rejectattr('a',ns.x)|list }}",
+    "{{ 1|round(method=ns.x) }}",
+    "{% set n2=namespace() %}{% set n2.__self__='a' %}{% set n2.__name__=ns.x %}{{ n2() }}",
+)
+
+
+def _times(count: int, expression: str) -> str:
+    """Return a template that works an expression out so many times."""
+    return f"{{% for i in range({count}) %}}{{% set a={expression} %}}{{% endfor %}}"
+
+
+def _captured(repeated: str, count: int) -> str:
+    """Return a template that inserts again and again into text that is still being made."""
+    return f"{{% set a %}}{{% for i in range({count}) %}}{repeated}{{% endfor %}}{{% endset %}}1"
+
+
+PAST += [
+    *((f"tuple that is hashed, deep: {use}", _NESTED_TUPLES + use, {}) for use in _HASHED),
+    *((f"tuple that is hashed, shared: {use}", _SHARED + use, {}) for use in _HASHED),
+    ("brackets in a format", "{{ ('%(' * 100000) % 1 }}", {}),
+    ("brackets in the filter format", "{{ s|format(1) }}", {"s": "%(" * 30_000}),
+    ("brackets in a format from data", "{{ s % 1 }}", {"s": "%(" * 400_000}),
+    ("short captured controls", _captured("{{s}}" * 450, 900), {"s": "\x01" * 63 + _FACE}),
+    (
+        "short captured faces",
+        "{% set s='" + _FACE * 63 + "' %}" + _captured("{{s}}" * 450, 900),
+        {},
+    ),
+    (
+        "captured lists",
+        "{% set a %}{% for x in l %}{{ x }}{% endfor %}{% endset %}",
+        {"l": [[_UNPRINTABLE * 10_000 + _FACE]] * 600},
+    ),
+    ("joined lists", "{{ l|join|length }}", {"l": [[_UNPRINTABLE * 10_000 + _FACE]] * 600}),
+    ("printed list", "{{ [s] }}", {"s": _UNPRINTABLE * 1_000_000 + _FACE}),
+    ("list as text", "{{ [s]|string }}", {"s": _UNPRINTABLE * 1_000_000 + _FACE}),
+    (
+        "long captured controls",
+        "{% set a %}{{s}}{{s}}{{s}}{{s}}{{s}}{% endset %}1",
+        {"s": "\x01" * 1_048_000 + _FACE},
+    ),
+    (
+        "long captured controls, stripped",
+        "{% set a %}{{ x.rstrip() }}{{ x.rstrip() }}{% endset %}",
+        {"x": "\x01" * 1_040_000 + _FACE},
+    ),
+    ("kept objects", _kept("{1:1}", 400, 300) + "{{ s }}", {"s": "\x01" * 1_048_000 + _FACE}),
+    ("short texts that are split", _kept("s.split()", 2000, 22), {"s": (_FACE + " ") * 32}),
+    (
+        "range of large numbers",
+        "{% set n=2**4000 %}{% set n=n*n %}{% set l=range(n,n+100000)|list %}",
+        {},
+    ),
+    ("range of large numbers, encoded", "{{ range(n,n+100000)|urlencode }}", {"n": 2**8190}),
+    ("range of large numbers, joined", "{{ range(n,n+100000)|join }}", {"n": 2**8190}),
+    ("text as JSON", "{{ [s]|tojson|length }}", {"s": "\x01" * 1_990_000 + _FACE}),
+    ("text as HTML", "{{ s|e|length }}", {"s": '"' * 1_990_000 + _FACE}),
+    (
+        "letters that grow",
+        _kept("{1:1}", 500, 300) + "{{ s|upper|length }}",
+        {"s": chr(0x390) * 1_990_000 + _FACE},
+    ),
+    (
+        "deep JSON for people",
+        "{% set ns=namespace(x=[[0]]*95000) %}{% for i in range(96) %}{% set ns.x=[ns.x] %}{% endfor %}"
+        + "{{ ns.x|tojson(indent=0)|length }}" * 2,
+        {},
+    ),
+    (
+        "text in a range of large numbers",
+        "{% set n=2**4000 %}{% set n=n*n %}{% set q=n//2**20 %}{% set r=range(0,q*100000,q) %}"
+        + _times(60, "'x' in r"),
+        {},
+    ),
+    (
+        "long needle at the end",
+        "{% set h='a'*30000 %}{% set p='a'*28100~'baa' %}" + _times(83, "p in h"),
+        {},
+    ),
+    (
+        "long needle that is replaced",
+        "{% set h='a'*30000 %}{% set p='a'*28100~'baa' %}" + _times(83, "h|replace(p,'')"),
+        {},
+    ),
+    (
+        "longest needle that is replaced",
+        "{{ s|replace(p,'')|length }}",
+        {"s": "a" * 1_000_000, "p": "a" * 998_096 + "baa"},
+    ),
+    ("longest needle", "{{ p in s }}", {"s": "a" * 1_990_000, "p": "a" * 1_988_096 + "baa"}),
+    (
+        "fraction among large numbers",
+        _times(60, "f in l"),
+        {"l": [2**1000 + each for each in range(100_000)], "f": 2.0**1000 * 1.5},
+    ),
+    ("spaces that are wrapped", "{{ s|wordwrap(1)|length }}", {"s": chr(0x1680) * 30_000}),
+    (
+        "order of nested lists",
+        "{% set ns=namespace(a=p,b=q) %}{% for i in range(98) %}{% set ns.a=[ns.a] %}"
+        "{% set ns.b=[ns.b] %}{% endfor %}{% set a=ns.a %}{% set b=ns.b %}" + _times(230, "a<b"),
+        {"p": [2**59] * 1000 + [1], "q": [2.0**59] * 1000 + [2]},
+    ),
+    (
+        "tuples of one hash",
+        "{{ l|unique|list|length }}",
+        {"l": [(*[(1,)] * 80, _P * each) for each in range(2_000)]},
+    ),
+    (
+        "fraction as a whole number",
+        _times(400, "f % ((v,)*100)"),
+        {"f": "%d" * 100, "v": 1.797e308},
+    ),
+    ("fraction by its name", _times(400, "f % {'a':v}"), {"f": "%(a)d" * 100, "v": 1.797e308}),
+]
