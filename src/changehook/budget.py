@@ -31,7 +31,7 @@ __all__ = [
     "length",
 ]
 
-FUEL = 500_000
+FUEL = 750_000
 LONGEST_TEXT = 1024 * 1024
 MOST_PARTS = 250_000
 DEEPEST = 100

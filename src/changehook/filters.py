@@ -126,7 +126,7 @@ def _wrapped(budget: Budget, values: _Values, named: dict[str, Any]) -> None:
     size = length(values[0])
     width = max(1, budget.argument(named.get("width", values[1] if len(values) > 1 else 79)))
     glue = named.get("wrapstring", values[3] if len(values) > 3 else "")
-    budget.spend(3 * size + (size * size // width >> 10))
+    budget.spend(3 * size + (size * size // width >> 9))
     budget.make_text(size + size * length(glue))
 
 
@@ -253,7 +253,7 @@ def _indented(budget: Budget, value: Any, indent: int) -> str:
     )
     pieces, room, levels = [], LONGEST_TEXT, depth(value)
     for piece in encoder.iterencode(value):
-        budget.spend(1 + (levels >> 1))  # each piece passes through a generator for each level
+        budget.spend(1 + (levels >> 3))  # each piece passes through a generator for each level
         room -= len(piece)
         if room < 0:
             raise RefusedError(f"makes a text of more than {LONGEST_TEXT} characters")

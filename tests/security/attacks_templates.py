@@ -371,8 +371,8 @@ def render_row(attack: tuple[str, Any]) -> tuple[str, str]:
 def rendered_everywhere(count: int) -> tuple[str, str]:
     """Return what a URL and so many headers come to that each just keep within their fuel."""
     source = "{% for i in range(ROUNDS) %}{{ i ~ 'x' if i < 0 }}{% endfor %}"
-    headers = {f"X-{number}": source.replace("ROUNDS", "250") for number in range(count)}
-    URLTemplate("http://a.example/" + source.replace("ROUNDS", "1750")).render({})
+    headers = {f"X-{number}": source.replace("ROUNDS", "375") for number in range(count)}
+    URLTemplate("http://a.example/" + source.replace("ROUNDS", "2600")).render({})
     HeaderTemplates(headers).render({})
     return "rendered", ""
 
