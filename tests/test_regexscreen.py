@@ -133,7 +133,11 @@ def test_patterns_of_one_document_are_judged_together() -> None:
     assert screen.refusal(".*a.*b.*c") is None
     assert "with the patterns before it" in (screen.refusal(".*a.*b.*c") or "")
     screen = Screen()
-    found = [screen.refusal("x" * 4096) for _ in range(CHARACTERS // 4096 + 1)]
+    slow = [screen.refusal("(?:(?:){88}){88}") for _ in range(10)]
+    assert slow[0] is None
+    assert "too complicated together" in (slow[-1] or "")
+    screen = Screen()
+    found = [screen.refusal("x" * 2048) for _ in range(CHARACTERS // 2048 + 1)]
     assert found[:-1] == [None] * (len(found) - 1)
     assert "characters together" in (found[-1] or "")
 

@@ -9,19 +9,37 @@ of a polynomial, kept in one integer: what follows a node multiplies, alternativ
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
+
+from changehook.patterns import (
+    CHARACTER,
+    REPEATS,
+    SINGLE_COST,
+    Node,
+    are_apart,
+    first,
+    flattened,
+    is_alone,
+    is_optional,
+    is_separator,
+    is_single,
+    listed,
+    price,
+    unmarked,
+    width,
+)
 
 __all__ = ["LONGEST_SUBJECT", "Screen", "refusal"]
 
 LONGEST_SUBJECT = 256
 COST = 28_000_000  # about as many nanoseconds
 STEPS = 8_192
+STEPS_OF_ALL = 4 * STEPS
 CHARACTERS = 32 * 1_024
-RANGE_STEP = 1_024
-
 # What arriving at a node costs once, measured.
-SINGLE_COST, RETRY_COST, LAZY_COST, SCAN_COST, GROUP_COST = 1, 7, 3, 32, 10
+RETRY_COST, LAZY_COST, SCAN_COST, GROUP_COST = 7, 3, 32, 10
+MARK_COST, BOUNDARY_COST = 2, 13
 MULTIPLICATION = 16
 
 _SLOT = 32
@@ -30,10 +48,7 @@ _MASK = (1 << _SLOTS) - 1
 _ONES = _MASK // ((1 << _SLOT) - 1)  # one way for each number of characters
 _START = 1
 
-_CHARACTER = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN"})
-_REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT"})
 _LOOSE = re.IGNORECASE | re.ASCII
-_ALPHABET = [*range(128), *map(ord, "٣\u2003é☃")]  # beyond ASCII, one for each kind
 _UNBOUNDED = {
     "ASSERT": "look-around (?=…)",
     "ASSERT_NOT": "look-around (?!…)",
@@ -41,18 +56,8 @@ _UNBOUNDED = {
     "GROUPREF": "a back-reference",
     "GROUPREF_EXISTS": "a condition (?(…)…)",
 }
-_CATEGORIES = {
-    "CATEGORY_DIGIT": r"\d",
-    "CATEGORY_NOT_DIGIT": r"\D",
-    "CATEGORY_SPACE": r"\s",
-    "CATEGORY_NOT_SPACE": r"\S",
-    "CATEGORY_WORD": r"\w",
-    "CATEGORY_NOT_WORD": r"\W",
-}
 # Private, but there since 3.11, and the only place where the pattern can be had as ``re`` reads it.
 _PARSER = getattr(re, "_parser", None)
-
-Node = tuple[Any, Any]
 
 
 class _RefusedError(Exception):
@@ -66,6 +71,7 @@ class Screen:
         self._parser = parser
         self._characters = 0
         self._cost = 0
+        self._steps = 0
 
     def refusal(self, pattern: str) -> str | None:
         """Return why a pattern may not be used with ``re.match``, or None when it may.
@@ -79,6 +85,9 @@ class Screen:
         self._characters += len(pattern)
         if self._characters > CHARACTERS:
             return f"the patterns of a document are longer than {CHARACTERS} characters together"
+        if self._steps > STEPS_OF_ALL:
+            return "the patterns of a document are too complicated together; write several webhooks"
+        walk = None
         try:
             nodes = self._parser.parse(pattern)
             walk = _Walk(strict=not nodes.state.flags & _LOOSE, captures=nodes.state.groups > 1)
@@ -88,6 +97,8 @@ class Screen:
             return str(error)
         except (re.error, OverflowError, RecursionError, Warning) as error:
             return f"not a regular expression ({_reason(error)})"
+        finally:
+            self._steps += walk.steps if walk else 0
         if self._cost + walk.cost > COST:
             return (
                 "could take too long together with the patterns before it; write what a repeat may "
@@ -105,7 +116,7 @@ def refusal(pattern: str) -> str | None:
 def _that_can_fail(nodes: Iterable[Node]) -> list[Node]:
     """Return the nodes without optional characters at the end: having come so far is a match."""
     left = list(nodes)
-    while left and _is_optional(*left[-1]) and _is_single(left[-1][1][-1]):
+    while left and is_optional(*left[-1]) and is_single(left[-1][1][-1]):
         left.pop()
     return left
 
@@ -140,23 +151,25 @@ class _Walk:
 
     def sequence(self, nodes: Iterable[Node], ways: int) -> int:
         """Return the ways to arrive behind the nodes, of those that arrive before them."""
-        flat = list(_flat(nodes))
+        flat, marks = unmarked(nodes)
         ending = None
         for index, (operation, argument) in enumerate(flat):
             name = str(operation)
+            self._charge(MARK_COST * marks[index] * _total(ways), marks[index])
             passing = ways
             if ending is not None:
                 self._charge(GROUP_COST * _total(ways))
                 passing = ending
-            if ending is not None and _is_optional(name, argument):
+            if ending is not None and is_optional(name, argument):
                 ways += self.repeat((1, *argument[1:]), passing)
                 ending = None
                 continue
             ways = self._node(name, argument, passing)
             ending = None
-            if name in _REPEATS and _is_single(argument[-1]):
+            if name in REPEATS and is_single(argument[-1]):
                 is_ended = self._is_ended(argument, flat[index + 1 :])
                 ending = _longer(passing, argument[0]) if is_ended else None
+        self._charge(MARK_COST * marks[-1] * _total(ways), marks[-1])
         return ways
 
     def _is_ended(self, repeat: Any, following: Sequence[Node]) -> bool:
@@ -166,20 +179,21 @@ class _Walk:
         characters that are depends on the subject: the fewest leave the most for the rest.
         """
         if id(repeat) not in self._ended:
-            skippable = following and _is_optional(*following[0])
-            end = _first(list(_flat(following[0][1][-1])) if skippable else following)
-            known = end is not None and (self.strict or _is_separator(end))
-            self._ended[id(repeat)] = known and _are_apart(repeat[-1][0], cast("Node", end))
+            skippable = following and is_optional(*following[0])
+            end = first(list(flattened(following[0][1][-1])) if skippable else following)
+            known = end is not None and (self.strict or is_separator(end))
+            self._ended[id(repeat)] = known and are_apart(repeat[-1][0], cast("Node", end))
         return self._ended[id(repeat)]
 
     def _node(self, name: str, argument: Any, ways: int) -> int:
         if name in _UNBOUNDED:
             raise _RefusedError(f"{_UNBOUNDED[name]} could take too long and is not offered")
         if name == "AT":
-            self._charge(SINGLE_COST * _total(ways))
+            at = BOUNDARY_COST if "BOUNDARY" in str(argument) else SINGLE_COST
+            self._charge(at * _total(ways))
             return ways
-        if name in _CHARACTER:
-            self._charge(SINGLE_COST * _total(ways), 1 + _width(name, argument))
+        if name in CHARACTER:
+            self._charge(price(name, argument) * _total(ways), 1 + width(name, argument))
             return _longer(ways, 1)
         return _COMPOUND[name](self, argument, ways)
 
@@ -189,7 +203,7 @@ class _Walk:
         if self.cost > COST or self.steps > STEPS:
             raise _RefusedError(
                 "could take too long, because its parts can match in too many ways; bound its "
-                "repeats, as in [a-z]{1,20}, and nest none in another"
+                "repeats, as in [a-z]{1,20}, nest none in another, and leave out a .* at the end"
             )
 
     def branch(self, argument: Any, ways: int) -> int:
@@ -222,10 +236,11 @@ class _Walk:
     def repeat(self, argument: Any, ways: int) -> int:
         """Match repeatedly; when what follows fails, try again with another number of times."""
         least, most, body = _bounded(argument)
-        if _is_single(body):
-            self._node(str(body[0][0]), body[0][1], ways)
-            self._charge(SCAN_COST * _total(ways))
-            return self._spread(ways, least, most)
+        if is_single(body):
+            name, item = str(body[0][0]), body[0][1]
+            self._node(name, item, ways)
+            self._charge((SCAN_COST + least * price(name, item)) * _total(ways))
+            return self._spread(ways, least, most, listed(name, item))
         separated = self._separated(least, body, ways) if most > 1 else None
         return self._iterated(least, most, body, ways) if separated is None else separated
 
@@ -235,11 +250,11 @@ class _Walk:
         self._charge(LAZY_COST * _total(after))
         return after
 
-    def _spread(self, ways: int, least: int, most: int) -> int:
+    def _spread(self, ways: int, least: int, most: int, extra: int = 0) -> int:
         """Go on behind any number of characters from the least to the most."""
         counts = _longer(_ONES, least) & ((1 << (most + 1) * _SLOT) - 1)
         after = ways * counts & _MASK
-        self._charge(RETRY_COST * _total(after), MULTIPLICATION)
+        self._charge((RETRY_COST + extra) * _total(after), MULTIPLICATION)
         return after
 
     def _iterated(self, least: int, most: int, body: Sequence[Node], ways: int) -> int:
@@ -259,14 +274,23 @@ class _Walk:
         A character that begins (or ends) the body and occurs nowhere else in it tells where each
         turn begins, so there is one way for each number of characters.
         """
-        flat = list(_flat(body))
-        if not flat or not (_is_alone(flat[0], flat[1:]) or _is_alone(flat[-1], flat[:-1])):
+        flat = list(flattened(body))
+        if not flat or not (self._parts(flat[0], flat[1:]) or self._parts(flat[-1], flat[:-1])):
             return None
         after, cost = self._alone(body)
         if after & ~_ONES:
             return None
         self._charge((GROUP_COST + cost) * LONGEST_SUBJECT * _total(ways))
         return self._spread(ways, least * _shortest(after), LONGEST_SUBJECT)
+
+    def _parts(self, node: Node, others: Sequence[Node]) -> bool:
+        """Return whether a node at an end of a body parts its turns; so do several in a row."""
+        operation, argument = node
+        if str(operation) in REPEATS and argument[0] > 0 and is_single(argument[-1]):
+            node = argument[-1][0]
+            if not _shortest(self._alone(others)[0]):
+                return False
+        return is_alone(node, others, self.strict)
 
     def _check_captures(self) -> None:
         """With both, ``re`` was seen to raise SystemError in Python 3.11."""
@@ -297,85 +321,3 @@ def _bounded(argument: Any) -> tuple[int, int, Any]:
     if least > LONGEST_SUBJECT:
         raise _RefusedError(f"repeats more often than {LONGEST_SUBJECT} times")
     return least, min(most, LONGEST_SUBJECT), body
-
-
-def _width(name: str, argument: Any) -> int:
-    """Count a wide range as several steps: compiling it takes time, most of all without case."""
-    items = argument if name == "IN" else ()
-    ranges = [bounds for operation, bounds in items if str(operation) == "RANGE"]
-    return sum(int(high - low) for low, high in ranges) // RANGE_STEP
-
-
-def _flat(nodes: Iterable[Node]) -> Iterator[Node]:
-    """Yield the nodes, and in the place of a group without flags of its own what it holds."""
-    for operation, argument in nodes:
-        if str(operation) == "SUBPATTERN" and not (argument[1] or argument[2]):
-            yield from _flat(argument[-1])
-        else:
-            yield operation, argument
-
-
-def _first(nodes: Sequence[Node]) -> Node | None:
-    """Return the character that must come first; None when it may be one of several."""
-    for operation, argument in nodes:
-        name = str(operation)
-        if name in _REPEATS and argument[0] > 0:
-            return _first(list(_flat(argument[-1])))
-        if name != "AT":
-            return (operation, argument) if name in _CHARACTER else None
-    return None
-
-
-def _is_optional(operation: Any, argument: Any) -> bool:
-    return str(operation) in _REPEATS and argument[0] == 0
-
-
-def _is_single(body: Sequence[Node]) -> bool:
-    return len(body) == 1 and str(body[0][0]) in _CHARACTER
-
-
-def _is_separator(node: Node) -> bool:
-    """Return whether a node is one ASCII character that has no case."""
-    operation, character = node
-    return str(operation) == "LITERAL" and character < 128 and not chr(character).isalnum()
-
-
-def _is_alone(node: Node, others: Sequence[Node]) -> bool:
-    """Return whether a node is a separator that none of the others matches."""
-    return _is_separator(node) and not any(_matches(other, node[1]) for other in others)
-
-
-def _matches(node: Node, character: int) -> bool:
-    """Return whether any part of a node may match a character; True when that is not known."""
-    name, argument = str(node[0]), node[1]
-    if name == "LITERAL":
-        return bool(argument == character) or (argument > 127 and character > 127)
-    if name == "NOT_LITERAL":
-        return bool(argument != character) or character > 127
-    if name == "IN":
-        return _in(argument, character)
-    if name in _REPEATS:
-        return any(_matches(inner, character) for inner in _flat(argument[-1]))
-    return name != "AT"
-
-
-def _are_apart(one: Node, other: Node) -> bool:
-    return not any(_matches(one, char) and _matches(other, char) for char in _ALPHABET)
-
-
-def _in(items: Sequence[Node], character: int) -> bool:
-    negated = str(items[0][0]) == "NEGATE"
-    found = any(_is_item(*item, character, negated) for item in items)
-    return found is not negated
-
-
-def _is_item(operation: Any, argument: Any, character: int, negated: bool) -> bool:
-    name = str(operation)
-    if name == "NEGATE":
-        return False
-    if name == "CATEGORY":
-        return re.match(_CATEGORIES[str(argument)], chr(character)) is not None
-    low, high = argument if name == "RANGE" else (argument, argument)
-    if character > 127:  # stands for many, and of these a range may hold some but not all
-        return high > 127 and not negated
-    return bool(low <= character <= high)
