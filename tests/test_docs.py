@@ -25,6 +25,7 @@ import changehook.testing
 from changehook import (
     Emitter,
     InMemoryQueue,
+    ThreadPoolQueue,
     answers,
     budget,
     cli,
@@ -33,6 +34,7 @@ from changehook import (
     errors,
     filters,
     grammar,
+    idle,
     lookups,
     network,
     payload,
@@ -263,6 +265,9 @@ def test_the_security_policy_states_every_limit() -> None:
         sources.LARGEST_TOML,
         sources.MOST_WEBHOOKS,
         parameter(InMemoryQueue, "capacity"),
+        parameter(ThreadPoolQueue, "workers"),
+        idle.MAX_IDLE_IN_ALL,
+        idle.IDLE_SECONDS,
         signing.MOST_SIGNATURES,
         parameter(verify, "tolerance"),
     ]

@@ -29,7 +29,7 @@ from changehook import (
     request_context,
 )
 from changehook.errors import ConnectError, RenderError, SetupError
-from changehook.exchange import Response
+from changehook.exchange import KEPT_BODY, Response
 from changehook.network import NetworkPolicy
 from changehook.testing import FakeClock, RecordingTransport
 
@@ -452,6 +452,19 @@ def test_what_a_receiver_quotes_of_the_request_is_hidden():
     [after] = emitter.queue.run()
     assert "SECRET" not in after.to_json()
     assert after.attempts[0].response_body == "403: *** at ***?***, ***"
+
+
+@pytest.mark.parametrize("kept", range(5, 12))
+def test_a_secret_that_is_cut_off_is_hidden(kept):
+    """By the end of what is kept, also inside a character."""
+    secret = "pässwörtgeheimüberalles"
+    page = (b"x" * (KEPT_BODY - kept) + secret.encode())[:KEPT_BODY]
+    answer = Response(status=403, headers={}, body=page)
+    emitter = build(hook(secret=secret), answers=[answer])
+    emitter.emit_change("created", "site", {})
+    [after] = emitter.queue.run()
+    shown = after.attempts[0].response_body.lstrip("x")
+    assert shown in ("***", "päs"[: len(shown)])
 
 
 def test_listeners_hear_of_every_attempt(caplog):

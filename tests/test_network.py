@@ -210,7 +210,7 @@ CLOSED = {
     "local NAT64 (RFC 8215)": "64:ff9b:1::808:808 64:ff9b:1:a9fe:a9:fe00:808:808",
     "cloud metadata": "169.254.169.254 169.254.170.2 100.100.100.200 168.63.129.16 192.0.0.192 "
     "169.254.170.23 fd00:ec2:: fd00:ec2::254 fd20:ce::254 fd00:c1::a9fe:a9fe fd00:100::100:200 "
-    "fd00:a9fe:a9fe::1 fd00:42::42 "
+    "fd00:a9fe:a9fe::1 fd00:42::42 100.96.0.96 100.80.80.80 100.88.222.5 192.80.8.124 "
     "::ffff:169.254.169.254 64:ff9b::a9fe:a9fe 2002:a9fe:a9fe::1",
     "link-local": "169.254.0.0 169.254.255.255 fe80:: fe80::1%2 fe80::1%eth0 febf:ffff::1",
     "unspecified": "0.0.0.0 0.255.255.255 :: ::ffff:0.0.0.0",
@@ -283,6 +283,38 @@ def test_a_scope_changes_no_verdict() -> None:
     assert refusal(PUBLIC, "2606:4700::1%2") is None
     assert refusal(PUBLIC, "ff02::1%eth0") == refusal(PUBLIC, "ff02::1")
     assert refusal(NetworkPolicy(allow=["fe80::1"]), "fe80::1%eth0") is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "64:ff9b:1:a9fe:a9:fe00:808:808",
+        "64:ff9b:1:a9:fe:a9fe::",
+        "64:ff9b:1:0:a9:fea9:fe00:0",
+        "64:ff9b:1:7f00:0:100:808:808",
+    ],
+)
+def test_a_local_nat64_address_is_read_in_every_layout(address):
+    """Which one its network uses cannot be known, so each has to be open."""
+    policy = NetworkPolicy(allow=["64:ff9b:1::/48"])
+    found = refusal(policy, address)
+    assert "holds 169.254.169.254" in found or "holds 127.0.0.1" in found
+    assert refusal(policy, "64:ff9b:1::808:808") is None
+    assert refusal(policy, "64:ff9b:1:808:8:800::") is None
+
+
+def test_a_flag_is_true_or_false():
+    """Text that says no is not taken for yes."""
+    with pytest.raises(ConfigurationError, match="/internal_hosts: expected True or False"):
+        NetworkPolicy(internal_hosts="no")
+
+
+def test_what_an_error_tells_to_write_keeps_what_was_open():
+    """The argument that it names opens the address, beside all that was open before."""
+    found = refusal(NetworkPolicy(allow=["10.0.0.1"]), "10.0.0.2")
+    assert found.endswith('NetworkPolicy(allow=["10.0.0.1", "10.0.0.2"]) opens it')
 
 
 def test_a_refusal_says_what_opens_it_and_hides_the_rest() -> None:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import standardwebhooks
@@ -190,7 +191,7 @@ class TestSchemes:
         with pytest.raises(SetupError, match=r"starts with whsec_; .*generate_secret\(\)"):
             signed(secrets, schemes=("standard-webhooks",))
 
-    @pytest.mark.parametrize("schemes", [["sha1"], "x-hook-signature"])
+    @pytest.mark.parametrize("schemes", [["sha1"], "x-hook-signature", 5, []])
     def test_unknown_scheme(self, schemes: list[str] | str) -> None:
         """A scheme that does not exist is refused with the list of those that do."""
         with pytest.raises(SetupError, match="standard-webhooks"):
@@ -214,13 +215,30 @@ class TestArguments:
             with pytest.raises(TypeError, match="raw body of the request"):
                 call()
 
+    @pytest.mark.parametrize(
+        "wrong", [{"tolerance": "300"}, {"now": "x"}, {"headers": [("a", "b")]}, {"headers": None}]
+    )
+    def test_wrong_arguments_of_verify(self, wrong: dict[str, Any]) -> None:
+        """They are the caller's mistake, and named."""
+        arguments = {"headers": {}, **wrong}
+        with pytest.raises(TypeError, match=r"tolerance and now are|headers are a map"):
+            verify(BODY, secrets=PLAIN, **arguments)
+
+    @pytest.mark.parametrize("secrets", [None, 5, {"a": 1}])
+    def test_what_is_no_list_of_secrets(self, secrets: Any) -> None:
+        """Such as an environment variable that is not set."""
+        with pytest.raises(ConfigurationError, match="or a list of these, found"):
+            verify(BODY, {}, secrets)
+        with pytest.raises(SetupError, match="or a list of these, found"):
+            signed(secrets)
+
     @pytest.mark.parametrize("timestamp", [1.5, "1", True])
     def test_whole_seconds(self, timestamp: int) -> None:
         """A timestamp that would not be written as an integer is refused."""
         with pytest.raises(TypeError, match="whole seconds"):
             signed(timestamp=timestamp)
 
-    @pytest.mark.parametrize("delivery_id", ["", "a.b"])
+    @pytest.mark.parametrize("delivery_id", ["", "a.b", None, "\ud800"])
     def test_ids(self, delivery_id: str) -> None:
         """An id with a dot could be read in two ways, so it is refused."""
         with pytest.raises(SetupError, match="without a dot"):

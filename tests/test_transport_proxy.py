@@ -9,7 +9,15 @@ import pytest
 import trustme
 from misbehaving import DRIP, Behaviour, Peer, Server, answer, hangs_up, post, proxy, says, well
 
-from changehook.errors import AttemptError, BlockedError, ConnectError, DeadlineError, DNSError
+from changehook import Emitter, InMemoryQueue, Webhook
+from changehook.errors import (
+    AttemptError,
+    BlockedError,
+    ConfigurationError,
+    ConnectError,
+    DeadlineError,
+    DNSError,
+)
 from changehook.exchange import Request, Response
 from changehook.network import NetworkPolicy
 from changehook.transport import PUBLIC_ONLY, HTTPTransport
@@ -156,3 +164,38 @@ def test_a_numeric_host_that_is_open_goes_to_the_proxy(literal_host: bool, reach
         outcome = sent(request, by, NetworkPolicy.internal())
     assert isinstance(outcome, Response if reached else BlockedError), repr(outcome)
     assert (between.connections, receiver.connections) == (reached, reached)
+
+
+def test_a_proxy_that_quotes_its_credentials_has_them_hidden() -> None:
+    """Neither the header nor what it holds is in the record of the attempt."""
+
+    def quotes(peer: Peer) -> None:
+        head = peer.read_request()
+        peer.send(
+            answer("502 Bad Gateway", head + b" of ann:hunter22:hunter22, or HUNTER22:HUNTER22")
+        )
+
+    with Server(quotes) as between:
+        webhook = Webhook(
+            name="w", object_types=["*"], events=["*"], url="http://receiver.test/hook"
+        )
+        queue = InMemoryQueue()
+        by = f"http://ann:hunter22%3Ahunter22@127.0.0.1:{between.port}"
+        with Emitter(webhooks=[webhook], queue=queue, proxy=by) as emitter:
+            emitter.emit_change("created", "site", {"name": "x"})
+            (delivery,) = queue.run()
+    assert b"proxy-authorization: Basic" in between.requests[0]
+    (attempt,) = delivery.attempts
+    assert attempt.response_body.count("***") >= 3
+    told = base64.b64encode(b"ann:hunter22:hunter22").decode()
+    for secret in (told, "hunter22", "HUNTER22"):
+        assert secret not in delivery.to_json()
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://h.test:0", "http://u#x@h.test:1", "http://h\n.test:1", "http://\u212a.test:1"]
+)
+def test_a_proxy_that_could_be_read_otherwise_is_refused(proxy: str) -> None:
+    """No part of the text is dropped in silence."""
+    with pytest.raises(ConfigurationError, match="proxy: expected http://host:port"):
+        HTTPTransport(proxy=proxy)

@@ -34,7 +34,9 @@ SecretLike = str | Secret | Callable[[], str]
 
 _T = TypeVar("_T")
 _TOKEN = r"[!#$%&'*+.^_`|~A-Za-z0-9-]+"
-_CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}[ \t]*(?:;[\t\x20-\x7e]*)?")
+_PARAMETER = rf'[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*")'
+_CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:{_PARAMETER})*")
+_CHARSET = re.compile(r';[ \t]*charset=(?!"?(?:utf-8|us-ascii)(?:[";\s]|$))', re.IGNORECASE)
 _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,200}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -139,6 +141,8 @@ def _check_content_type(webhook: Any) -> list[Fault]:
         and len(value) <= LONGEST_CONTENT_TYPE
         and _CONTENT_TYPE.fullmatch(value)
     ):
+        if _CHARSET.search(value):
+            return [Fault("/http_content_type", "a body is UTF-8; leave out charset")]
         return []
     return [Fault("/http_content_type", "expected a media type such as application/json")]
 

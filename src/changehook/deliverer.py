@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import importlib.metadata
 import logging
@@ -33,6 +34,8 @@ __all__ = ["Deliverer"]
 
 
 logger = logging.getLogger(__name__)
+
+_UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
 def user_agent() -> str:
@@ -168,14 +171,20 @@ class Deliverer:
         try:
             request, secrets = self._signed(webhook, delivery, now)
             response = self.transport.send(request)
-            return _Outcome(request=request, response=response, keys=_keys(secrets))
+            return _Outcome(request=request, response=response, keys=self._keys(secrets))
         except AttemptError as error:
-            return _Outcome(request=request, error=error, keys=_keys(secrets))
+            return _Outcome(request=request, error=error, keys=self._keys(secrets))
         except Exception as error:
             kind, place = type(error).__name__, kind_and_place(error)
         # Outside the handler: a crash report on what is logged shows the variables of this frame.
         logger.error("delivery %s: the attempt met an unexpected %s", delivery.id, place)
         return _Outcome(request=request, error=ProtocolError(f"unexpected {kind}"))
+
+    def _keys(self, secrets: Iterable[Secret]) -> list[str]:
+        """Return the texts that no record may show, beside what stands in the request."""
+        keys = [secret.reveal() for secret in secrets]
+        keys += [key.removeprefix("whsec_") for key in keys]
+        return [*keys, *getattr(self.transport, "secrets", ())]
 
     def _judge(self, webhook: Webhook, delivery: Delivery, outcome: _Outcome) -> Decision:
         if outcome.succeeded():
@@ -190,11 +199,6 @@ class Deliverer:
             retry_after=None if response is None else response.headers.get("retry-after"),
         )
         return attrs.evolve(decision, reason=outcome.said(decision.reason))
-
-
-def _keys(secrets: Iterable[Secret]) -> list[str]:
-    keys = [secret.reveal() for secret in secrets]
-    return keys + [key.removeprefix("whsec_") for key in keys]
 
 
 def _record(
@@ -225,14 +229,15 @@ def _received(outcome: _Outcome) -> dict[str, Any]:
         return {}
     hidden = outcome.hidden()
     headers = redact_headers(response.headers)
-    body, note = response.body[:KEPT_BODY].decode(errors="replace"), response.note
+    # Without what is cut off inside a character: it may be the end of what is hidden.
+    body, note = _UTF8("replace").decode(response.body[:KEPT_BODY]), response.note
     return {
         "status": response.status,
         "response_headers": {
             name if name in SAFE_HEADERS else scrub(name, hidden): scrub(headers[name], hidden)
             for name in headers
         },
-        "response_body": scrub(body, hidden, cut=len(response.body) >= KEPT_BODY or bool(note)),
+        "response_body": scrub(body, hidden, cut=True),
         "note": None if note is None else outcome.said(note),
         "address": response.address,
     }

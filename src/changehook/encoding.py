@@ -230,6 +230,8 @@ def _fault(value: object, root: str, error: Exception) -> EncodingError:
         return _find_fault(value, root, ()) or EncodingError(root or "the change", str(error))
     except RecursionError:
         return EncodingError(root or "the change", "nested too deeply")
+    except Exception as raised:  # what the methods of a host's own types raise
+        return EncodingError(root or "the change", f"raises {type(raised).__name__}")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)

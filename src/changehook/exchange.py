@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+import string
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -61,7 +62,11 @@ SHORTEST_PART = 4
 _OF_THE_CONNECTION = re.compile(CONNECTION_HEADERS, re.IGNORECASE)
 _WORD = re.compile(r"[^\s/?&=;,:@\"'<>]+")
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
-_PERCENT = re.compile(r"%[0-9A-F]{2}")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_JSON_FOR_HTML = [  # as Go, Rails and .NET write it
+    {ord(each): f"\\u{ord(each):04x}" for each in characters}
+    for characters in ("<>&", "<>&'", "<>&'+")
+]
 
 
 def redact_url(url: str) -> str:
@@ -175,21 +180,27 @@ class Preview:
 def hidden_values(request: Request, *secrets: str, whole: bool = False) -> list[str]:
     """Return what of a request is never shown, in the forms in which a receiver may quote it.
 
-    These are path, query, hidden header values and the secrets, each as a whole and word by word;
-    percent-decoded and percent-encoded, escaped as in JSON and HTML, in lower case; and the two
-    halves of Basic credentials. What is shorter than 8 characters is left out.
+    These are path, query, hidden header values and the secrets: each as a whole, in the parts that
+    it is made of (segments, parameters, what follows a scheme, cookies, both halves of Basic
+    credentials), and word by word; percent-decoded and percent-encoded, escaped as in JSON and
+    HTML. What is shorter than 8 characters is left out.
 
     Args:
         request: as it was sent.
         secrets: those that signed it.
         whole: leave out the single words as well, and what stands in the origin of the URL: for
             texts of this library's own, which quote no more than that.
+
+    Returns:
+        the texts with ASCII letters in lower case, the longest first.
     """
     parts = urllib.parse.urlsplit(request.url)
     texts = {parts.path, parts.query, *secrets}
+    texts.update(parts.path.split("/"), _parameters(parts.query, "&"))
     for name, value in request.headers.items():
         if name.lower() not in SAFE_HEADERS:
-            texts |= {value, _basic_credentials(value)}
+            texts.update((value, value.partition(" ")[2]), _parameters(value, ";"))
+            texts.update(_basic_credentials(value))
     texts |= {urllib.parse.unquote_plus(text) for text in texts if "%" in text or "+" in text}
     if whole:
         origin = redact_url(request.url)
@@ -197,48 +208,78 @@ def hidden_values(request: Request, *secrets: str, whole: bool = False) -> list[
     else:
         words = texts.union({parts.path.strip("/")}, *map(_WORD.findall, texts))
     forms = {form for word in words if len(word) >= SHORTEST_SECRET for form in _forms(word)}
-    return sorted(forms, key=len, reverse=True)
+    return sorted(map(_lower, forms), key=len, reverse=True)
 
 
 def scrub(text: str, values: Iterable[str], *, cut: bool = False) -> str:
     """Return a receiver's words with ``***`` for each of the values, in the order of the values.
 
     Args:
-        text: what may quote the values.
+        text: what may quote the values, in upper or lower case.
         values: those of ``hidden_values``.
         cut: whether the text may end inside a value; what stands there of one goes as well.
     """
+    lowered = _lower(text)
     for value in values:
-        text = text.replace(value, HIDDEN)
-        if cut:
-            text = _without_part(text, value)
+        if value in lowered:
+            text = HIDDEN.join(_between(text, lowered, value))
+            lowered = _lower(text)
+        # Most values do not hold the last characters at all.
+        if cut and lowered[-SHORTEST_PART:] in value and (size := _begun(lowered, value)):
+            text = text[:-size] + HIDDEN
+            lowered = _lower(text)
     return text
 
 
-def _without_part(text: str, value: str) -> str:
-    for size in range(min(len(value) - 1, len(text)), SHORTEST_PART - 1, -1):
-        if text.endswith(value[:size]):
-            return text[:-size] + HIDDEN
-    return text
+def _lower(text: str) -> str:
+    """Return a text of the same length with ASCII letters in lower case."""
+    return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
-def _basic_credentials(value: str) -> str:
+def _between(text: str, lowered: str, value: str) -> Iterator[str]:
+    """Yield what of a text stands before, between and behind a value."""
+    start = 0
+    while (at := lowered.find(value, start)) >= 0:
+        yield text[start:at]
+        start = at + len(value)
+    yield text[start:]
+
+
+def _begun(lowered: str, value: str) -> int:
+    """Return how many characters at the end of a text begin a value."""
+    sizes = range(min(len(value) - 1, len(lowered)), SHORTEST_PART - 1, -1)
+    return next((size for size in sizes if lowered.endswith(value[:size])), 0)
+
+
+def _parameters(text: str, separator: str) -> Iterator[str]:
+    """Yield the values of a query or of cookies."""
+    return (each.partition("=")[2] for each in text.split(separator))
+
+
+def _basic_credentials(value: str) -> tuple[str, ...]:
     scheme, _, token = value.partition(" ")
     if scheme.lower() != "basic":
-        return ""
+        return ()
     try:
-        return base64.b64decode(token).decode(errors="replace")
+        credentials = base64.b64decode(token).decode(errors="replace")
     except ValueError:
-        return ""
+        return ()
+    user, _, password = credentials.partition(":")
+    return credentials, user, password
 
 
 def _forms(word: str) -> Iterator[str]:
     yield word
-    yield word.lower()
     if _PLAIN.fullmatch(word):
         return
-    encoded = json.dumps(word)[1:-1]
-    yield from (encoded, encoded.replace("/", r"\/"))
-    yield from (html.escape(word), html.escape(word, quote=False))
-    for percent in (urllib.parse.quote(word), urllib.parse.quote(word, safe="")):
-        yield from (percent, _PERCENT.sub(lambda code: code[0].lower(), percent))
+    for encoded in (json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1]):
+        yield from (encoded, encoded.replace("/", r"\/"))
+        yield from (encoded.translate(table) for table in _JSON_FOR_HTML)
+    escaped = html.escape(word, quote=False)
+    yield escaped
+    for double, single in (("&quot;", "&#x27;"), ("&#34;", "&#39;"), ("&quot;", "&#039;")):
+        yield escaped.replace('"', double).replace("'", single)
+    yield escaped.replace('"', "&quot;").replace("'", "&apos;")
+    for safe in ("/", "", "!~*'()"):  # the last one is JavaScript's encodeURIComponent
+        yield urllib.parse.quote(word, safe=safe)
+    yield urllib.parse.quote_plus(word)

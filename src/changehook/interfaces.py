@@ -61,7 +61,11 @@ class WebhookSource(Protocol):
 
 
 class Transport(Protocol):
-    """Sends one request and returns the response. Called from many threads."""
+    """Sends one request and returns the response. Called from many threads.
+
+    If it has an attribute ``secrets``, these are texts that it sends along with each request, such
+    as a proxy's credentials, and that no record may show where a receiver quotes them.
+    """
 
     def send(self, request: Request, /) -> Response:
         """Return the response of a receiver that answered with a complete response head.

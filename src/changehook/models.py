@@ -50,7 +50,10 @@ def _moment(value: object) -> datetime.datetime | None:
 
 
 def _text_id(value: object) -> object:
-    return str(value) if isinstance(value, uuid.UUID | int) else value
+    try:
+        return str(value) if isinstance(value, uuid.UUID | int) else value
+    except ValueError:  # an integer of too many digits
+        return value
 
 
 def _name_faults(field: str, value: object) -> list[Fault]:

@@ -153,7 +153,7 @@ _TABLE = (
     (_NEVER, "cloud metadata", "169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200"),
     (_NEVER, "cloud metadata", "168.63.129.16 192.0.0.192 fd00:ec2::/32 fd20:ce::254"),
     (_NEVER, "cloud metadata", "fd00:c1::a9fe:a9fe fd00:100::100:200 fd00:a9fe:a9fe::1"),
-    (_NEVER, "cloud metadata", "fd00:42::42"),
+    (_NEVER, "cloud metadata", "fd00:42::42 100.96.0.96 100.80.80.80 100.88.222.5 192.80.8.124"),
     (_NEVER, "link-local", "169.254.0.0/16 fe80::/10"),
     (_NEVER, "unspecified", "0.0.0.0/8 ::"),
     (_NEVER, "broadcast", "255.255.255.255"),
@@ -190,12 +190,28 @@ _EMBEDDINGS = tuple(
         ("::/96", 0, 0),  # IPv4-compatible, RFC 4291
         ("::ffff:0:0:0/96", 0, 0),  # SIIT, RFC 2765
         ("64:ff9b::/96", 0, 0),  # NAT64, RFC 6052
-        ("64:ff9b:1::/48", 0, 0),  # NAT64, RFC 8215
         ("2002::/16", 80, 0),  # 6to4, RFC 3056
         ("2001::/32", 64, 0),  # Teredo's server, RFC 4380
         ("2001::/32", 0, 0xFFFFFFFF),  # Teredo's client
     )
 )
+
+
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+
+
+def _nat64_views(value: int) -> list[_Address]:
+    """Return the IPv4 addresses that may stand behind a local NAT64 prefix (RFC 6052, 8215).
+
+    Its network decides how long the prefix is: 48, 56, 64 or 96 bits. With the first three, bits 64
+    to 71 are 0 and skipped; what then begins with 0 is no address that anything is sent to.
+    """
+    places = {value & 0xFFFFFFFF}
+    if value >> 56 & 0xFF == 0:
+        without = value >> 64 << 56 | value & (1 << 56) - 1
+        places |= {without >> 120 - length - 32 & 0xFFFFFFFF for length in (48, 56, 64)}
+        places = {place for place in places if place >> 24} or {0}
+    return [ipaddress.IPv4Address(place) for place in sorted(places)]
 
 
 def _views(address: _Address) -> list[_Address]:
@@ -208,6 +224,8 @@ def _views(address: _Address) -> list[_Address]:
         for network, shift, mask in _EMBEDDINGS
         if address in network
     ]
+    if address in _LOCAL_NAT64:
+        views += _nat64_views(value)
     if value >> 32 & 0xFCFFFFFF == 0x00005EFE:  # ISATAP, RFC 5214
         views.append(ipaddress.IPv4Address(value & 0xFFFFFFFF))
     is_transparent = any(address in network for network in _TRANSPARENT)
@@ -239,6 +257,11 @@ def _as_tuple(allow: object) -> tuple[Any, ...]:
     return tuple(allow)
 
 
+def _check_flag(_: object, __: object, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(Fault("/internal_hosts", "expected True or False"))
+
+
 def _entries(allow: tuple[object, ...]) -> frozenset[_Network | str]:
     entries = [_entry(value, f"/allow/{index}") for index, value in enumerate(allow)]
     faults = [entry for entry in entries if isinstance(entry, Fault)]
@@ -248,7 +271,7 @@ def _entries(allow: tuple[object, ...]) -> frozenset[_Network | str]:
 
 
 def _entry(value: object, pointer: str) -> _Network | str | Fault:
-    text = value.lower() if isinstance(value, str) else ""
+    text = value.lower() if isinstance(value, str) and value.isascii() else ""
     if _NAME.fullmatch(text) and not _NUMBER.fullmatch(text):
         return text.removesuffix(".")
     try:
@@ -298,7 +321,7 @@ class NetworkPolicy:
     """
 
     allow: tuple[str, ...] = attrs.field(default=(), converter=_as_tuple)
-    internal_hosts: bool = False
+    internal_hosts: bool = attrs.field(default=False, validator=_check_flag)
     _opened: frozenset[_Network | str] = attrs.field(
         init=False,
         repr=False,
@@ -355,7 +378,8 @@ class NetworkPolicy:
             for address, rule in closed.items()
         )
         policy = "NetworkPolicy.internal" if self.internal_hosts else "NetworkPolicy"
-        hint = f"{policy}(allow={json.dumps([str(address) for address in closed])}) opens it"
+        allow = [*self.allow, *map(str, closed)]
+        hint = f"{policy}(allow={json.dumps(allow)}) opens it"
         if literal_host or not self.internal_hosts or any(rule.never for rule in closed.values()):
             return f"{what}; {hint}"
         return f"{what}, and internal() opens no host that comes from data; {hint}"

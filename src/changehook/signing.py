@@ -8,7 +8,7 @@ import os
 import re
 import secrets as randomness
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn, cast
 
 from changehook.errors import (
@@ -180,17 +180,21 @@ def verify(
     Raises:
         VerificationError: a signature, or what belongs to it, is missing or wrong, or stands twice.
         ConfigurationError: a secret or a scheme cannot be used.
-        TypeError: the body is not bytes.
+        TypeError: the body is not bytes, the headers are no mapping of text, or ``tolerance`` or
+            ``now`` is no number.
     """
     _require_bytes(body)
     keys = _keys(secrets, ConfigurationError)
     wanted = _known(schemes, ConfigurationError) or SCHEMES
+    moment = time.time() if now is None else now
+    if not (isinstance(tolerance, int | float) and isinstance(moment, int | float)):
+        raise TypeError("tolerance and now are seconds")
     received = _received(headers)
     found = [scheme for scheme in wanted if _HEADERS[scheme].lower() in received]
     if not found:
         raise VerificationError(f"not signed: there is no header {_names(wanted)}")
     if STANDARD in found:
-        _check_moment(received, tolerance, time.time() if now is None else now)
+        _check_moment(received, tolerance, moment)
     if not any(_made_by(scheme, keys, body, received) for scheme in found):
         raise VerificationError(_mismatch(found, keys))
 
@@ -275,17 +279,17 @@ def _require_bytes(body: object) -> None:
 
 
 def _keys(secrets: Secrets, error: type[ChangehookError]) -> list[Secret]:
+    if isinstance(secrets, Mapping) or not isinstance(secrets, str | Secret | Iterable):
+        found = type(secrets).__name__
+        raise error(f"expected a Secret or its text, or a list of these, found {found}")
     given = [secrets] if isinstance(secrets, str | Secret) else list(secrets)
     if not given:
         raise error("there is no secret; give at least one")
-    for fault in map(_given_fault, given):
+    for one in given:
+        fault = None if isinstance(one, Secret) else _secret_fault(one)
         if fault:
             raise error(fault)
     return [Secret(one) for one in given]
-
-
-def _given_fault(secret: object) -> str | None:
-    return None if isinstance(secret, Secret) else _secret_fault(secret)
 
 
 def _is_standard(key: Secret) -> bool:
@@ -295,16 +299,18 @@ def _is_standard(key: Secret) -> bool:
 def _known(schemes: Sequence[str] | None, error: type[ChangehookError]) -> Sequence[str] | None:
     if schemes is None:
         return None
-    unknown = [scheme for scheme in schemes if scheme not in SCHEMES]
-    if isinstance(schemes, str) or unknown or not schemes:
+    is_list = isinstance(schemes, Iterable) and not isinstance(schemes, str)
+    names = tuple(schemes) if is_list else ()
+    if not names or any(name not in SCHEMES for name in names):
         raise error(f"schemes must be a list of names out of {', '.join(SCHEMES)}")
-    return schemes
+    return names
 
 
 def _content(delivery_id: str, timestamp: int, body: bytes) -> bytes:
     if type(timestamp) is not int:
         raise TypeError(f"timestamp must be whole seconds, not {type(timestamp).__name__}")
-    if not _ID.fullmatch(delivery_id.encode(errors="replace")):
+    is_ascii = isinstance(delivery_id, str) and delivery_id.isascii()
+    if not (is_ascii and _ID.fullmatch(delivery_id.encode())):
         raise SetupError("a delivery id that is signed must be text without a dot")
     return f"{delivery_id}.{timestamp}.".encode() + body
 
@@ -336,6 +342,8 @@ _SINGLE: Mapping[str, Callable[[bytes, Secret], str]] = {HOOK: _hook, HUB: _hub}
 def _received(headers: Mapping[str, str]) -> dict[str, bytes]:
     """Return the headers that matter; one that stands twice could be read in two ways."""
     received: dict[str, bytes] = {}
+    if not hasattr(headers, "items"):
+        raise TypeError(f"headers are a mapping of name to value, not {type(headers).__name__}")
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise TypeError("headers are text; decode their names and values as latin-1")

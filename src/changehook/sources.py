@@ -200,6 +200,8 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
         ConfigurationError: the file cannot be read; or every fault of every webhook in it, as
             ``/webhooks/0/url: ...``, up to 100.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(f"expected the path of a file, found {type(path).__name__}")
     documents = _documents(Path(path))
     webhooks, faults = [], []
     for position, document in enumerate(documents):
@@ -311,6 +313,8 @@ class FileSource(WebhookRegistry):
     def __init__(self, path: str | os.PathLike[str], *, interval: float = 1.0) -> None:
         if not isinstance(interval, int | float) or not interval > 0:
             raise ConfigurationError(f"interval is {interval!r:.40}; write seconds, more than 0")
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigurationError(f"expected the path of a file, found {type(path).__name__}")
         self.path = Path(path)
         self.interval = interval
         self.error: ConfigurationError | None = None
@@ -332,7 +336,9 @@ class FileSource(WebhookRegistry):
         self._stamp = stamp
         try:
             self.replace(load_webhooks(self.path))
-        except ConfigurationError as error:
+        except Exception as raised:  # whatever it is, a repaired file has to be seen
+            kind = type(raised).__name__
+            error = raised if isinstance(raised, ConfigurationError) else ConfigurationError(kind)
             self.error = error
             logger.error("%s is broken, the last good webhooks stay:\n%s", self.path, error)
             return False

@@ -53,7 +53,7 @@ class URLTemplate:
         ConfigurationError: the source is not a template, or what stands in it literally is no URL.
     """
 
-    literal: str | None
+    literal: RenderedURL | None
     """The URL as far as it stands literally in the template, if host and port do."""
 
     def __init__(self, source: str) -> None:
@@ -63,7 +63,7 @@ class URLTemplate:
             self._program = Program(text, URLText, LONGEST_MARKED, FUEL // 10)
             if self._program.is_constant:
                 self._constant = resolved(self._program.render({}))
-            self.literal = (self._constant and self._constant.url) or _literal_head(text)
+            self.literal = self._constant or _literal_head(text)
         except RefusedError as error:
             raise ConfigurationError(str(error)) from None
 
@@ -79,14 +79,14 @@ class URLTemplate:
             raise _render_error("url", error) from None
 
 
-def _literal_head(text: str) -> str | None:
+def _literal_head(text: str) -> RenderedURL | None:
     """Return what stands before the first expression of a URL template, if the host does.
 
     Raises:
         RefusedError: no URL begins like that.
     """
     head = _MARKUP.split(text, maxsplit=1)[0].strip(_BLANK)
-    return resolved(head).url if _WHOLE_ORIGIN.match(head) else None
+    return resolved(head) if _WHOLE_ORIGIN.match(head) else None
 
 
 class HeaderTemplates:

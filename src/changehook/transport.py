@@ -128,6 +128,11 @@ class HTTPTransport:
         except Exception as error:
             raise classified(error, limits) from None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The proxy's credentials, which it may quote."""
+        return () if self._proxy is None else self._proxy.secrets
+
     def close(self) -> None:
         """Close idle connections. Sending afterwards is allowed and opens new ones."""
         idle, self._idle = self._idle, IdleConnections(self._max_pools, self._clock)
@@ -209,18 +214,21 @@ def _permitted(
 
 @attrs.frozen(kw_only=True)
 class _Proxy:
-    """An HTTP proxy; ``headers`` hold the credentials."""
+    """An HTTP proxy; ``headers`` hold the credentials, which are the ``secrets``."""
 
     host: str
     port: int
     headers: dict[str, str] = attrs.field(repr=False)
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
 
     @classmethod
     def from_url(cls, url: str) -> _Proxy:
         try:
             parts = urllib.parse.urlsplit(url)
-            host, port = parts.hostname, parts.port or 80
-            if parts.scheme != "http" or not host or parts.path.strip("/") or parts.query:
+            host, port = parts.hostname, 80 if parts.port is None else parts.port
+            if parts.scheme != "http" or not host or parts.path.strip("/") or "?" in url:
+                raise ValueError
+            if "#" in url or not (url.isascii() and url.isprintable()):
                 raise ValueError
             place = Destination(scheme="http", host=host, port=port)
             credentials = urllib.parse.unquote(parts.netloc.rpartition("@")[0])
@@ -229,7 +237,9 @@ class _Proxy:
             raise ConfigurationError(
                 "proxy: expected http://host:port, or http://user:password@host:port"
             ) from None
-        return cls(host=place.host, port=place.port, headers=dict(headers))
+        user, _, password = credentials.partition(":")
+        secrets = (credentials, user, password, *headers.values())
+        return cls(host=place.host, port=place.port, headers=dict(headers), secrets=secrets)
 
 
 _UNCHECKED = (

@@ -223,7 +223,7 @@ def _url(source: str) -> URLTemplate:
     template = URLTemplate(source)
     try:
         if template.literal is not None:
-            destination(template.literal)
+            destination(template.literal.url)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     return template

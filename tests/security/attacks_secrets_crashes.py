@@ -127,6 +127,11 @@ def finished() -> None:
         sender.deliver(delivery)
 
 
+def unattached_queue() -> None:
+    """Perform what no emitter put."""
+    InMemoryQueue().run()
+
+
 def full_queue() -> None:
     """Emit more than a queue takes."""
     queue = InMemoryQueue(capacity=1)
@@ -238,6 +243,7 @@ def crashes(folder: Path) -> dict[str, Call]:
         "closed queue": closed_queue,
         "finished": finished,
         "full queue": full_queue,
+        "unattached queue": unattached_queue,
         "unknown delivery": unknown_delivery,
         "no filter": lambda: sender.queue.find(5),
         "not encodable": not_encodable,

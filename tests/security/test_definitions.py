@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from security import attacks_definitions as attacks
 from security.corpus import rows
 from security.jail import MIB, Jail, Outcome
 
-from changehook import Change, Conditions, ConfigurationError, FileSource, Webhook
+from changehook import (
+    Change,
+    Conditions,
+    ConfigurationError,
+    Emitter,
+    EncodingError,
+    FileSource,
+    InMemoryQueue,
+    Webhook,
+)
 from changehook.sources import load_webhooks
 
 CPU = 2.0
@@ -179,3 +190,169 @@ def test_a_redacted_document_is_not_a_definition() -> None:
     pointers = {"/url", "/additional_headers/Authorization", "/body_template", "/secret"}
     assert found.keys() == pointers
     assert all("is redacted" in message for message in found.values())
+
+
+class Liar:
+    """An object of a host whose methods raise whatever is asked."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("hunter2")
+
+    __hash__ = __fspath__ = __len__ = __iter__ = __eq__  # type: ignore[assignment]  # on purpose
+
+
+class LyingList(list[Any]):
+    """A list that has no length."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("hunter2")
+
+
+LIES: dict[str, Callable[[], Any]] = {
+    "object": Liar,
+    "in a list": lambda: [Liar()],
+    "list": lambda: LyingList([1]),
+    "in an object": lambda: {"a": Liar()},
+    "number": lambda: 10**5000,
+}
+FIELDS = [field.name for field in attrs.fields(Webhook) if field.init]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("name", LIES)
+def test_a_value_that_lies_is_refused(field: str, name: str) -> None:
+    """Whatever a host's own types raise, the definition is refused as any other wrong one."""
+    for build in (Webhook.from_dict, lambda document: Webhook(**document)):
+        with contextlib.suppress(ConfigurationError):
+            build({**attacks.MINIMAL, field: LIES[name]()})
+
+
+def test_conditions_that_lie_are_refused() -> None:
+    """Or read as what they hold."""
+    for document in (
+        {"and": LyingList([{"attr": "a", "value": 1}])},
+        {"attr": "a", "op": Liar(), "value": 1},
+        {"attr": Liar(), "value": 1},
+        {"attr": "a", "value": Liar()},
+        {"attr": "a", "value": 1, "negate": Liar()},
+    ):
+        with contextlib.suppress(ConfigurationError):
+            Conditions(document)
+
+
+def test_a_document_with_a_huge_number_for_text_is_refused(tmp_path: Path) -> None:
+    """TOML reads it in hex; telling it in decimals would be an error of its own."""
+    path = tmp_path / "a.toml"
+    path.write_text(
+        '[[webhooks]]\nname="w"\nobject_types=["x"]\nevents=["x"]\nurl="https://h.example/"\n'
+    )
+    source = FileSource(path)
+    broken = path.read_text() + 'body_template="{}"\nhttp_content_type=0x' + "f" * 5000
+    whole = path.read_text()
+    path.write_text(broken)
+    assert source.refresh() is False
+    assert "/http_content_type: expected a media type" in str(source.error)
+    path.write_text(whole + "enabled = false")
+    assert source.refresh() is True
+
+
+def test_a_source_outlives_whatever_a_file_makes_it_raise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of this library's own is told in ``error``, and the next look comes."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([attacks.MINIMAL]))
+    source = FileSource(path)
+    path.write_text("[]  ")
+    with monkeypatch.context() as patched:
+        patched.setattr(json.JSONDecoder, "decode", lambda *_: 1 / 0)
+        assert source.refresh() is False
+    assert str(source.error) == "ZeroDivisionError"
+    path.write_text("[]")
+    assert source.refresh() is True
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "application/json; charset=latin-1",
+        'text/plain; charset="utf-16"',
+        "application/json \t",
+        'text/plain; x="',
+        "text/plain;",
+        ";;; ,,",
+        "text/plain; a=b c",
+    ],
+)
+def test_a_content_type_says_what_is_sent(value: str) -> None:
+    """A body is UTF-8, and a parameter has a name and a value."""
+    with pytest.raises(ConfigurationError, match="/http_content_type: "):
+        Webhook(**{**attacks.MINIMAL, "http_content_type": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "application/json; charset=utf-8",
+        'text/plain;charset="UTF-8"',
+        "application/vnd.api+json",
+        'multipart/related; boundary="a b"; type=x',
+    ],
+)
+def test_ordinary_content_types(value: str) -> None:
+    """Are taken as they are."""
+    assert Webhook(**{**attacks.MINIMAL, "http_content_type": value}).http_content_type == value
+
+
+@pytest.mark.parametrize("path", [5, None, b"x", []])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    """By name."""
+    for read in (load_webhooks, FileSource):
+        with pytest.raises(ConfigurationError, match="expected the path of a file, found"):
+            read(path)
+
+
+def test_unknown_keys_of_a_retry_policy_are_few_and_short() -> None:
+    """However many there are, and however long."""
+    retry = {str(number) * 300: 1 for number in range(10_000)}
+    with pytest.raises(ConfigurationError) as caught:
+        Webhook(**{**attacks.MINIMAL, "retry": retry})
+    assert len(caught.value.faults) == 8
+    assert len(str(caught.value)) < 2_000
+
+
+class Evil:
+    """What raises when it is looked at."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == object.__getattribute__(self, "name"):
+            raise RuntimeError("hunter2")
+        return object.__getattribute__(self, name)
+
+    def __json__(self) -> Any:
+        raise UnspeakableError
+
+
+class UnspeakableError(Exception):
+    """An error without words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("hunter2")
+
+
+def test_data_that_raises_is_an_encoding_error_or_encoded() -> None:
+    """``emit_change`` raises nothing else for the caller's data."""
+    emitter = Emitter(webhooks=[Webhook(**attacks.MINIMAL)], queue=InMemoryQueue())
+    event, model = attacks.MINIMAL["events"][0], attacks.MINIMAL["object_types"][0]
+    for value in (Evil("__class__"), Evil("x"), LyingList([1]), [Evil("__dict__")]):
+        with contextlib.suppress(EncodingError):
+            emitter.emit_change(event, model, {"a": value})
+
+
+def test_a_request_id_of_too_many_digits_is_refused() -> None:
+    """As text of another type."""
+    with pytest.raises(ConfigurationError, match="/request_id: expected text, found int"):
+        Change(event="e", model="m", data={}, request_id=10**5000)

@@ -30,13 +30,17 @@ def check(data: bytes) -> None:
     values = hidden_values(request)
     shown = scrub(text(words.encode("utf-8", "replace")), values)
     starred = any("*" in value for value in values)  # what is inserted may look like such a value
-    assert starred or not any(value in shown for value in values)
+    assert starred or not any(value in _lower(shown) for value in values)
     hidden = [headers[name] for name, value in redact_headers(headers).items() if value == "***"]
     assert starred or not any(value in shown for value in hidden if len(value) >= 8)
     cut = scrub(words, values, cut=True)
-    assert starred or not any(value in cut for value in values)
+    assert starred or not any(value in _lower(cut) for value in values)
     assert redact_url(url) in ("https://hooks.example.com/", "https://hooks.example.com/***")
     assert repr(request)
+
+
+def _lower(text: str) -> str:
+    return "".join(each.lower() if each.isascii() else each for each in text)
 
 
 def _is_ascii(value: object) -> bool:
