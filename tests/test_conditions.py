@@ -748,3 +748,14 @@ def test_a_path_that_leads_nowhere_says_what_was_meant(attr: str, hint: str) -> 
     """The usual slips are named; they are no faults, because data may have such keys."""
     change = Change(event="created", model="site", data={"site": {}, "name": "x"})
     assert hint in Conditions({"attr": attr, "value": 1}).explain(change).verdict
+
+
+def test_lists_that_hold_each_other_many_times_end():
+    """What is the same list forty times over is not walked two to the power of forty times."""
+    value = {"b": 1}
+    for _ in range(40):
+        value = [value, value]
+    conditions = Conditions({"attr": "a.b", "value": 1})
+    assert not conditions.matches(Change(event="e", model="m", data={"a": value}))
+    explained = conditions.explain(Change(event="e", model="m", data={"a": value}))
+    assert explained.verdict == "unresolvable: more than 250000 values on the way"

@@ -37,6 +37,7 @@ SCALARS = frozenset({str, int, bool, type(None)})
 SNAPSHOTS = ("prechange", "postchange")
 OTHER = {"prechange": "postchange", "postchange": "prechange"}
 MOST_SIMPLIFIED = 16
+MOST_ITEMS = 250_000
 
 
 class _UnresolvableError(Exception):
@@ -218,12 +219,19 @@ def _check_absence(leaf: Leaf, other: Any) -> None:
         raise _UnresolvableError("the other snapshot has only empty lists there")
 
 
-def _walk(value: Any, path: Sequence[str]) -> tuple[Any, bool]:
-    """Follow the keys, mapping over lists; return the value, and whether anything was reached."""
+def _walk(value: Any, path: Sequence[str], left: list[int] | None = None) -> tuple[Any, bool]:
+    """Follow the keys, mapping over lists; return the value, and whether anything was reached.
+
+    Lists may hold each other many times, so what is ``left`` of the items is counted.
+    """
+    left = [MOST_ITEMS] if left is None else left
     for done, key in enumerate(path):
         value = _opened(value)
         if isinstance(value, list | tuple):
-            found = [_walk(item, path[done:]) for item in value]
+            left[0] -= len(value)
+            if left[0] < 0:
+                raise _UnresolvableError(f"more than {MOST_ITEMS} values on the way")
+            found = [_walk(item, path[done:], left) for item in value]
             return [item for item, _ in found], any(reached for _, reached in found)
         value = _member(value, key)
     return value, True
