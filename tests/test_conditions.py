@@ -759,3 +759,13 @@ def test_lists_that_hold_each_other_many_times_end():
     assert not conditions.matches(Change(event="e", model="m", data={"a": value}))
     explained = conditions.explain(Change(event="e", model="m", data={"a": value}))
     assert explained.verdict == "unresolvable: more than 250000 values on the way"
+
+
+def test_an_unknown_key_hides_no_other_fault():
+    """All that is wrong with a condition is told at once; what the key may have been is not."""
+    with pytest.raises(ConfigurationError) as caught:
+        Conditions({"attr": 5, "oops": 1, "op": "bogus", "negate": "x"})
+    assert [fault.pointer for fault in caught.value.faults] == ["/oops", "/attr", "/op", "/negate"]
+    with pytest.raises(ConfigurationError) as caught:
+        Conditions({"atr": "status", "value": 1})
+    assert [fault.pointer for fault in caught.value.faults] == ["/atr"]

@@ -79,12 +79,16 @@ class Checker:
         return {kind: copies}
 
     def _condition(self, document: dict[Any, Any], pointer: str) -> dict[str, Any]:
-        # What a misspelt key leaves missing is no second fault.
-        if self._check_keys(document, _KEYS, pointer, _key_problem):
-            return {}
-        values = {own(key): _plain(value) for key, value in document.items()}
+        strange = self._check_keys(document, _KEYS, pointer, _key_problem)
+        known = (
+            {key: value for key, value in document.items() if key in _KEYS} if strange else document
+        )
+        values = {own(key): _plain(value) for key, value in known.items()}
         for key, problem in _problems(values, self.screen):
-            self._fault(f"{pointer}/{key}", problem)
+            if (
+                key in values or not strange
+            ):  # what a misspelt key leaves missing is no second fault
+                self._fault(f"{pointer}/{key}", problem)
         return values
 
     def _check_keys(
