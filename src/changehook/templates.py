@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from changehook.budget import FUEL
+from changehook.budget import FUEL, LONGEST_TEXT
 from changehook.encoding import decode, own
 from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, RenderError, pointer_to
 from changehook.escaping import RefusedError, Text
@@ -209,7 +209,10 @@ class _JSONText(Text):
 
     @classmethod
     def escape(cls, characters: str) -> str:
-        return _ESCAPED.encode(characters)[1:-1]
+        quoted = _ESCAPED.encode(characters)
+        if len(quoted) > LONGEST_TEXT:  # before it is copied
+            raise RefusedError(f"makes a text of more than {LONGEST_TEXT} characters")
+        return quoted[1:-1]
 
     @classmethod
     def spell(cls, value: Any) -> str:
