@@ -222,6 +222,7 @@ def spent(source: str, **context: Any) -> int:
         ("{{ many | map(attribute='a.' * 200) }}", "the name that is looked up is longer than 256"),
         ("{{ (text * 4).rfind('word ' * 1000 ~ 'x') }}", STEPS),
         ("{{ text.strip('word ' * 10000) }}", STEPS),
+        ("{{ range(2 ** 61) }}", "a number given to range is too large"),
         ("{{ text | trim('word ' * 10000) }}", STEPS),
         ("{{ (text * 4).split() }}", STEPS),
         ("{{ (text * 4) | urlencode }}", STEPS),

@@ -215,6 +215,30 @@ def test_a_dead_connection_discredits_the_others_to_its_receiver() -> None:
         transport.close()
 
 
+def test_a_slow_connection_discredits_no_other() -> None:
+    """One that gives its answer too late is alive, and so may be the others."""
+    together = threading.Barrier(2)
+
+    def stutters(peer: Peer) -> None:
+        peer.read_request()
+        together.wait(LIMIT)
+        peer.send(answer())
+        if peer.read_request().endswith(b"slow"):
+            peer.send(b"HTTP/1.1")
+        else:
+            peer.send(answer())
+        peer.read_request()
+
+    transport = HTTPTransport(network=LOOPBACK)
+    with Server(stutters) as server, ThreadPoolExecutor(2) as threads:
+        assert [each.status for each in threads.map(transport.send, [to(server)] * 2)] == [200] * 2
+        with pytest.raises(DeadlineError):
+            transport.send(to(server, timeout=0.5, body=b"slow"))
+        assert transport.send(to(server)).status == 200
+        assert server.connections == 2
+        transport.close()
+
+
 @attrs.define(eq=False)
 class Kept:
     """A connection as far as keeping it goes."""

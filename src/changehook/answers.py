@@ -158,8 +158,7 @@ def read_body(answer: Answer, limits: Limits) -> tuple[bytes, str | None]:
             kept += piece[: KEPT_BODY - len(kept)]
             read += len(piece)
             if read > BODY_LIMIT:
-                note = LONG_BODY
-                break
+                raise ProtocolError(LONG_BODY)
     except DeadlineError:
         note = "the deadline passed while the body was read"
     except ProtocolError:

@@ -87,15 +87,12 @@ def flattened(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def _marked(nodes: Iterable[Node]) -> Iterator[Node]:
-    """Yield the same, and a mark at each border of a group that keeps what it matched."""
+    """Yield the same, and a mark at each border of a group; (?:…) is no group any more here."""
     for operation, argument in nodes:
         if str(operation) == "SUBPATTERN" and not (argument[1] or argument[2]):
-            keeps = argument[0] is not None
-            if keeps:
-                yield _MARK
+            yield _MARK
             yield from _marked(argument[-1])
-            if keeps:
-                yield _MARK
+            yield _MARK
         else:
             yield operation, argument
 
