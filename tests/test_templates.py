@@ -541,6 +541,13 @@ def test_a_line_separator_in_data_breaks_no_line_of_a_template() -> None:
         assert json.loads(text) == {"a": value}
 
 
+def test_text_that_escaping_makes_too_long_is_an_error() -> None:
+    """It is refused with its line, before it is copied."""
+    template = BodyTemplate('{"a":\n"{{ v }}"}', "application/json")
+    with pytest.raises(RenderError, match=r"^body, line 2: makes a text of more than 1048576 char"):
+        template.render({"v": "\x01" * 200_000})
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
 def test_a_body_is_text(content_type: str) -> None:
     """A lone surrogate that a template makes is an error on the spot."""

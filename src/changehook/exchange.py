@@ -97,7 +97,7 @@ class Request:
     """One HTTP request, ready to send. Its repr shows neither path, query, header values nor body.
 
     Args:
-        method: upper case.
+        method: one of ``METHODS``, or the transport refuses it.
         url: absolute, percent-encoded, ASCII.
         headers: in the order sent.
         body: the exact bytes.
