@@ -80,14 +80,11 @@ class Checker:
 
     def _condition(self, document: dict[Any, Any], pointer: str) -> dict[str, Any]:
         strange = self._check_keys(document, _KEYS, pointer, _key_problem)
-        known = (
-            {key: value for key, value in document.items() if key in _KEYS} if strange else document
-        )
-        values = {own(key): _plain(value) for key, value in known.items()}
+        known = (key for key in document if not strange or key in _KEYS)
+        values = {own(key): _plain(document[key]) for key in known}
         for key, problem in _problems(values, self.screen):
-            if (
-                key in values or not strange
-            ):  # what a misspelt key leaves missing is no second fault
+            # What a misspelt key leaves missing is no second fault.
+            if key in values or not strange:
                 self._fault(f"{pointer}/{key}", problem)
         return values
 

@@ -200,9 +200,7 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
         ConfigurationError: the file cannot be read; or every fault of every webhook in it, as
             ``/webhooks/0/url: ...``, up to 100.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise ConfigurationError(f"expected the path of a file, found {type(path).__name__}")
-    documents = _documents(Path(path))
+    documents = _documents(_path(path))
     webhooks, faults = [], []
     for position, document in enumerate(documents):
         try:
@@ -222,6 +220,12 @@ def load_webhooks(path: str | os.PathLike[str]) -> list[Webhook]:
 
 
 _MORE_FAULTS = f"these are the first {MOST_FAULTS} faults; there may be more"
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigurationError(f"expected the path of a file, found {type(path).__name__}")
+    return Path(path)
 
 
 def _documents(path: Path) -> Sequence[Any]:
@@ -313,9 +317,7 @@ class FileSource(WebhookRegistry):
     def __init__(self, path: str | os.PathLike[str], *, interval: float = 1.0) -> None:
         if not isinstance(interval, int | float) or not interval > 0:
             raise ConfigurationError(f"interval is {interval!r:.40}; write seconds, more than 0")
-        if not isinstance(path, str | os.PathLike):
-            raise ConfigurationError(f"expected the path of a file, found {type(path).__name__}")
-        self.path = Path(path)
+        self.path = _path(path)
         self.interval = interval
         self.error: ConfigurationError | None = None
         self._stamp = _stamp(self.path)
@@ -337,8 +339,8 @@ class FileSource(WebhookRegistry):
         try:
             self.replace(load_webhooks(self.path))
         except Exception as raised:  # whatever it is, a repaired file has to be seen
-            kind = type(raised).__name__
-            error = raised if isinstance(raised, ConfigurationError) else ConfigurationError(kind)
+            error = ConfigurationError(f"cannot be read ({type(raised).__name__})")
+            error = raised if isinstance(raised, ConfigurationError) else error
             self.error = error
             logger.error("%s is broken, the last good webhooks stay:\n%s", self.path, error)
             return False

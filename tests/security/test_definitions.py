@@ -267,7 +267,7 @@ def test_a_source_outlives_whatever_a_file_makes_it_raise(
     with monkeypatch.context() as patched:
         patched.setattr(json.JSONDecoder, "decode", lambda *_: 1 / 0)
         assert source.refresh() is False
-    assert str(source.error) == "ZeroDivisionError"
+    assert str(source.error) == "cannot be read (ZeroDivisionError)"
     path.write_text("[]")
     assert source.refresh() is True
 
