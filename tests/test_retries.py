@@ -226,7 +226,12 @@ class TestDocument:
         policy = RetryPolicy(
             schedule=(0, datetime.timedelta(seconds=1.5)), jitter=0, max_retry_after=9
         )
-        assert policy.to_dict() == {"schedule": [0, 1.5], "jitter": 0, "max_retry_after": 9}
+        assert policy.to_dict() == {
+            "schedule": [0, 1.5],
+            "jitter": 0,
+            "max_retry_after": 9,
+            "max_age": None,
+        }
         assert RetryPolicy.from_dict(policy.to_dict()) == policy
         assert RetryPolicy.from_dict(RetryPolicy().to_dict()) == RetryPolicy()
 
@@ -240,7 +245,7 @@ class TestDocument:
         """Unknown keys and wrong values are reported together, each with its pointer."""
         document = {"schedule": [0, -1, "5"], "jitter": 2, "tries/~": 3, "max_retry_after": None}
         assert faults(document) == {
-            "/tries~1~0": "unknown; a retry policy has schedule, jitter, max_retry_after",
+            "/tries~1~0": "unknown; a retry policy has schedule, jitter, max_retry_after, max_age",
             "/schedule/1": "expected a number from 0 to 31536000",
             "/schedule/2": "expected a number, found str",
             "/jitter": "expected a number from 0 to 1",

@@ -30,7 +30,7 @@ FULL = {
     "ssl_verification": True,
     "ca_file_path": "/etc/ca.pem",
     "timeout": 3.5,
-    "retry": {"schedule": [0, 1, 2], "jitter": 0.0, "max_retry_after": 60},
+    "retry": {"schedule": [0, 1, 2], "jitter": 0.0, "max_retry_after": 60, "max_age": 9},
     "enabled": False,
     "description": "for the tests",
     "labels": {"team": "net"},

@@ -17,9 +17,19 @@ from changehook.errors import (
     QueueClosedError,
     QueueError,
     QueueFullError,
+    StoreError,
     VerificationError,
 )
-from changehook.interfaces import DeliveryFilter, InspectableQueue, Queue, Store
+from changehook.inspection import (
+    DeliveryFilter,
+    DisabledWebhook,
+    HourlyOutcome,
+    QueueStats,
+    Retention,
+    WebhookTally,
+    WorkerHeartbeat,
+)
+from changehook.interfaces import InspectableQueue, Queue, Store
 from changehook.models import Change
 from changehook.network import NetworkPolicy
 from changehook.queues.memory import InMemoryQueue
@@ -28,6 +38,7 @@ from changehook.retries import RetryPolicy
 from changehook.signing import Secret, generate_secret, verify
 from changehook.sources import FileSource, WebhookRegistry
 from changehook.stores.memory import MemoryStore
+from changehook.stores.sqlite import SQLiteStore
 from changehook.webhooks import Webhook
 
 __all__ = [
@@ -42,10 +53,12 @@ __all__ = [
     "DeliveryNotFoundError",
     "DeliveryStateError",
     "DeliveryStatus",
+    "DisabledWebhook",
     "Emitter",
     "EncodingError",
     "Fault",
     "FileSource",
+    "HourlyOutcome",
     "InMemoryQueue",
     "InspectableQueue",
     "MemoryStore",
@@ -55,13 +68,19 @@ __all__ = [
     "QueueClosedError",
     "QueueError",
     "QueueFullError",
+    "QueueStats",
+    "Retention",
     "RetryPolicy",
+    "SQLiteStore",
     "Secret",
     "Store",
+    "StoreError",
     "ThreadPoolQueue",
     "VerificationError",
     "Webhook",
     "WebhookRegistry",
+    "WebhookTally",
+    "WorkerHeartbeat",
     "configure",
     "default_emitter",
     "emit_change",

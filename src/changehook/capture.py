@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import datetime
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
-__all__ = ["RequestContext", "current_context", "request_context"]
+from changehook.models import Change
+
+__all__ = ["RequestContext", "captured", "current_context", "request_context"]
 
 
 @attrs.frozen(kw_only=True)
@@ -50,3 +54,40 @@ def request_context(
         yield inner
     finally:
         _current.reset(token)
+
+
+def captured(
+    event: str,
+    model: str,
+    data: Any,
+    prechange: Any,
+    postchange: Any,
+    username: str | None,
+    request_id: str | None,
+    timestamp: datetime.datetime,
+) -> Change:
+    """Return the change that a host tells of; what it leaves out comes from the request context.
+
+    Args:
+        event, model, data, prechange, postchange, username, request_id, timestamp: as in
+            ``Emitter.emit_change``.
+
+    Raises:
+        ConfigurationError: an argument is of the wrong type.
+    """
+    if data.__class__ is not dict and callable(data):
+        data = data()
+    if username is None or request_id is None:
+        context = current_context()
+        username = context.username if username is None else username
+        request_id = context.request_id if request_id is None else request_id
+    return Change(
+        event=event,
+        model=model,
+        data=data,
+        prechange=prechange,
+        postchange=postchange,
+        username=username,
+        request_id=request_id,
+        timestamp=timestamp,
+    )

@@ -14,6 +14,7 @@ from changehook.evaluation import (
     Group,
     Leaf,
     compiled,
+    evaluate,
     judge,
     parsed,
 )
@@ -29,7 +30,8 @@ class Conditions:
     """A condition document, checked and compiled.
 
     ``matches`` is the compiled function itself: ``matches(change)`` returns whether the change
-    meets the conditions, and never raises.
+    meets the conditions, and never raises. ``verdict(change)`` returns the same, but None when the
+    change does not meet them and some condition could not be decided.
 
     Args:
         document: a condition ``{"attr", "value", "op", "negate"}`` or a set ``{"and": […]}`` or
@@ -39,9 +41,10 @@ class Conditions:
         ConfigurationError: every fault of the document, each with its JSON pointer.
     """
 
-    __slots__ = ("_sorted", "_text", "_tree", "matches")
+    __slots__ = ("_sorted", "_text", "_tree", "matches", "verdict")
 
     matches: Callable[[Change], bool]
+    verdict: Callable[[Change], bool | None]
 
     @refuses_liars
     def __init__(self, document: object) -> None:
@@ -54,7 +57,7 @@ class Conditions:
         self._text = json.dumps(copy, ensure_ascii=False)
         self._sorted = json.dumps(copy, sort_keys=True)
         self._tree = parsed(self.document)
-        self.matches = compiled(self._tree)
+        self.matches, self.verdict = compiled(self._tree, evaluate, _verdict)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Conditions:
@@ -157,6 +160,25 @@ def _shown(value: Any) -> str:
         return ""
     text = json.dumps(value, ensure_ascii=False)
     return printable(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+def _verdict(node: Group | Leaf, change: Change) -> bool | None:
+    """Return what ``evaluate`` does; None when there is no match and some condition that counted
+    could not be decided."""
+    if evaluate(node, change):
+        return True
+    return None if any(_unresolvable(node, change)) else False
+
+
+def _unresolvable(node: Group | Leaf, change: Change) -> Iterator[bool]:
+    """Yield for each condition whether it cannot be decided, as far as they are evaluated."""
+    if isinstance(node, Leaf):
+        yield judge(node, change)[0].startswith("unresolvable")
+        return
+    for member in node.members:
+        yield from _unresolvable(member, change)
+        if evaluate(member, change) is (node.kind == "or"):
+            return
 
 
 def _explained(node: Group | Leaf, change: Change) -> Explanation:

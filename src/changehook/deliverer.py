@@ -81,6 +81,7 @@ class Deliverer:
         timeout: seconds for one attempt, for webhooks without one of their own.
         clock: returns the present moment, aware.
         random: returns a float in [0, 1), for jitter.
+        disabled: returns why a webhook gets no deliveries; None for one that gets them.
         timer: a monotonic clock in seconds, for durations.
     """
 
@@ -90,6 +91,7 @@ class Deliverer:
     timeout: float
     clock: Callable[[], datetime.datetime]
     random: Callable[[], float]
+    disabled: Callable[[str], str | None] = lambda _: None
     timer: Callable[[], float] = time.monotonic
     agent: str = attrs.field(factory=user_agent, init=False)
 
@@ -103,6 +105,13 @@ class Deliverer:
             return delivery.skipped("the webhook is gone")
         if not webhook.enabled:
             return delivery.skipped("the webhook is disabled")
+        disabled = self.disabled(webhook.name)
+        if disabled is not None:
+            return delivery.skipped(f"the webhook is disabled: {disabled}")
+        made = delivery.attempt_number - 1
+        if made and (webhook.retry or self.retry).exhausted(made):
+            # Its workers died, or the schedule was cut short meanwhile.
+            return delivery.given_up(f"gave up after attempt {made}: {delivery.reason}")
         started_at, started = self.clock(), self.timer()
         outcome = self._perform(webhook, delivery, started_at)
         return delivery.after(
@@ -197,6 +206,7 @@ class Deliverer:
             status=None if response is None else response.status,
             error=outcome.error,
             retry_after=None if response is None else response.headers.get("retry-after"),
+            scheduled_at=delivery.scheduled_at,
         )
         return attrs.evolve(decision, reason=outcome.said(decision.reason))
 

@@ -62,7 +62,8 @@ class Attempt:
         response_headers: from the same allow-list.
         response_body: the first 16 KiB, as text.
         error_class: None for a delivered attempt, else ``dns``, ``connect``, ``tls``, ``timeout``,
-            ``blocked``, ``protocol``, ``status``, ``render`` or ``config``.
+            ``blocked``, ``protocol``, ``status``, ``render``, ``config``, or ``lost``: its worker
+            died, and what the receiver got is not known.
         error: the same in words.
         note: trouble that did not undo success, such as a body cut short.
         address: the numeric address that was dialled.
@@ -139,7 +140,9 @@ class Delivery:
         attempts: what happened, oldest first.
         body: the request body, kept from the first attempt so that every retry sends the same.
         reason: why the delivery stands where it does, in words.
-        revision: counts the transitions; a store refuses to save over a newer one.
+        revision: counts the transitions; a store refuses to save over a newer one. So it is the
+            fencing token of a claim as well.
+        lease_until: while it is being delivered, when the worker counts as dead.
 
     Raises:
         ConfigurationError: some argument has the wrong type; every fault is listed.
@@ -160,6 +163,7 @@ class Delivery:
     body: str | None = attrs.field(default=None, repr=False)
     reason: str = ""
     revision: int = 0
+    lease_until: datetime.datetime | None = None
 
     def __attrs_post_init__(self) -> None:
         if not (
@@ -178,13 +182,38 @@ class Delivery:
             and self.attempts == ()
             and self.reason == ""
             and self.body is None
+            and self.lease_until is None
         ):
             if isinstance(self.attempts, list):
                 object.__setattr__(self, "attempts", tuple(self.attempts))
             check_fields(self, _DELIVERY)
 
-    def claimed(self) -> Delivery:
+    @property
+    def position(self) -> tuple[datetime.datetime, str]:
+        """Where it stands among the others when the newest come first; this never changes."""
+        return self.created_at, self.id
+
+    @property
+    def recorded_at(self) -> datetime.datetime:
+        """The latest moment that its record tells of, leaving aside what is to come.
+
+        One that lies ahead was written while the clock was wrong.
+        """
+        if self.revision and not self.attempt_number:
+            return self.due_at
+        return self.attempts[-1].started_at if self.attempts else self.created_at
+
+    @property
+    def scheduled_at(self) -> datetime.datetime | None:
+        """When the first attempt since the schedule (re)started was made; None before that."""
+        number = self.attempt_number - (self.status is DeliveryStatus.DELIVERING)
+        return self.attempts[-number].started_at if 0 < number <= len(self.attempts) else None
+
+    def claimed(self, lease_until: datetime.datetime | None = None) -> Delivery:
         """Return the delivery as taken by a worker; the attempt counts from here.
+
+        Args:
+            lease_until: when the worker counts as dead, if it can die alone.
 
         Raises:
             DeliveryStateError: the delivery is not pending.
@@ -192,7 +221,11 @@ class Delivery:
         if self.status is not DeliveryStatus.PENDING:
             message = f"delivery {self.id} is {self.status}, only a pending one is claimed"
             raise DeliveryStateError(message)
-        return self._moved(status=DeliveryStatus.DELIVERING, attempt_number=self.attempt_number + 1)
+        return self._moved(
+            status=DeliveryStatus.DELIVERING,
+            attempt_number=self.attempt_number + 1,
+            lease_until=lease_until,
+        )
 
     def after(self, attempt: Attempt, decision: Decision, *, body: str | None = None) -> Delivery:
         """Return the delivery after one attempt.
@@ -208,10 +241,39 @@ class Delivery:
             due_at=decision.due_at or self.due_at,
             body=body if self.body is None else self.body,
             reason=decision.reason,
+            lease_until=None,
         )
 
-    def retried(self, now: datetime.datetime) -> Delivery:
+    def lease_expired(self, now: datetime.datetime) -> Delivery:
+        """Return the delivery as due at once, because its worker did not come back in time."""
+        lost = Attempt(
+            number=len(self.attempts) + 1,
+            started_at=now,
+            duration=0.0,
+            error_class="lost",
+            error="its worker died; what the receiver got is not known",
+        )
+        reason = f"{lost.error_class}: {lost.error}"
+        return self.after(lost, Decision(status=DeliveryStatus.PENDING, due_at=now, reason=reason))
+
+    def released(self) -> Delivery:
+        """Return the delivery as it was before it was claimed: no attempt was made."""
+        return self._moved(
+            status=DeliveryStatus.PENDING,
+            attempt_number=self.attempt_number - 1,
+            lease_until=None,
+        )
+
+    def given_up(self, reason: str) -> Delivery:
+        """Return the delivery as failed without another attempt."""
+        return self._moved(status=DeliveryStatus.FAILED, reason=reason, lease_until=None)
+
+    def retried(self, now: datetime.datetime, *, rerender: bool = False) -> Delivery:
         """Return the delivery as due now, by someone's hand; the schedule starts again.
+
+        Args:
+            now: aware.
+            rerender: make the body anew, from the definition as it is then and the same payload.
 
         Raises:
             DeliveryStateError: an attempt is running.
@@ -219,12 +281,16 @@ class Delivery:
         if self.status is DeliveryStatus.DELIVERING:
             raise DeliveryStateError(f"delivery {self.id} is being delivered just now")
         return self._moved(
-            status=DeliveryStatus.PENDING, due_at=now, attempt_number=0, reason="retried by hand"
+            status=DeliveryStatus.PENDING,
+            due_at=now,
+            attempt_number=0,
+            reason="retried by hand",
+            body=None if rerender else self.body,
         )
 
     def skipped(self, reason: str) -> Delivery:
         """Return the delivery as not made, because its webhook is disabled or gone."""
-        return self._moved(status=DeliveryStatus.SKIPPED, reason=reason)
+        return self._moved(status=DeliveryStatus.SKIPPED, reason=reason, lease_until=None)
 
     def _moved(self, **changes: Any) -> Delivery:
         return attrs.evolve(self, revision=self.revision + 1, **changes)
@@ -234,6 +300,7 @@ class Delivery:
         values = _values(self)
         values["created_at"] = isoformat(self.created_at)
         values["due_at"] = isoformat(self.due_at)
+        values["lease_until"] = self.lease_until and isoformat(self.lease_until)
         values["attempts"] = [attempt.to_dict() for attempt in self.attempts]
         return json.dumps({"version": self.VERSION, **values}, ensure_ascii=False)
 
@@ -265,8 +332,8 @@ class Delivery:
     @classmethod
     def _from_values(cls, values: dict[str, Any]) -> Delivery:
         fields = read_fields(cls, values)
-        for name in ("created_at", "due_at"):
-            fields[name] = parsed_moment(fields[name])
+        for name in ("created_at", "due_at", "lease_until"):
+            fields[name] = parsed_moment(fields.get(name))
         with contextlib.suppress(ValueError):
             fields["status"] = DeliveryStatus(fields.get("status", DeliveryStatus.PENDING))
         if isinstance(fields.get("attempts"), list):
@@ -313,6 +380,7 @@ _DELIVERY = {
     "body": TEXT.or_none,
     "reason": TEXT,
     "revision": COUNT,
+    "lease_until": MOMENT.or_none,
 }
 _ATTEMPT = {
     "number": COUNT,

@@ -2,45 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
+import functools
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self
 
 import attrs
 
-from changehook.capture import current_context
-from changehook.conditions import Conditions
-from changehook.definitions import LONGEST_TIMEOUT
+from changehook.capture import captured
 from changehook.deliverer import Deliverer
 from changehook.deliveries import Delivery, DeliveryStatus
-from changehook.errors import ConfigurationError, QueueError, hides_locals, kind_and_place
-from changehook.exchange import Preview
+from changehook.errors import ConfigurationError, QueueError, hides_locals
+from changehook.exchange import Preview, redact_url
 from changehook.explanations import WebhookExplanation, explain
+from changehook.fallback import Fallback
+from changehook.forks import after_fork_in_child
+from changehook.inspection import DisabledWebhook
 from changehook.interfaces import (
     ContextProvider,
     Listener,
+    OnDisabled,
     Queue,
     Resolver,
+    Store,
+    Terms,
     Transport,
     WebhookSource,
 )
+from changehook.listeners import tell
 from changehook.models import Change, new_delivery_id, utcnow
 from changehook.network import NetworkPolicy
 from changehook.payload import freeze
-from changehook.retries import RetryPolicy
-from changehook.sources import WebhookRegistry
+from changehook.retries import GONE, RetryPolicy
+from changehook.settings import as_source, functions, given, require, seconds, sends, store_of
+from changehook.switches import Switches
+from changehook.tallies import Tallies
 from changehook.transport import HTTPTransport
 from changehook.webhooks import Webhook
 
 __all__ = ["Emitter", "WebhookExplanation"]
 
 logger = logging.getLogger(__name__)
-
-_F = TypeVar("_F", bound=Callable[..., object])
 
 
 class Emitter:
@@ -54,8 +59,11 @@ class Emitter:
         timeout: seconds for one attempt, DNS to the last byte, for webhooks without their own;
             at most 300.
         proxy: the URL of an HTTP proxy for every request; it must then hold the network policy.
-        fallback: takes the deliveries that ``queue`` would not take.
+        fallback: a store, or a queue over one, that keeps the deliveries that ``queue`` would not
+            take, until it takes them. Meanwhile those of new changes join them, so that they reach
+            the queue in order.
         listeners: called on the worker with each delivery after an attempt.
+        on_disabled: called on the worker when a receiver answered 410, which disables its webhook.
         context_providers: called for each change that some webhook wants; keys under ``context``.
         resolver: returns the addresses of a host name; the system's by default.
         transport: sends requests; without it one is made of ``network``, ``proxy``, ``resolver``.
@@ -77,8 +85,9 @@ class Emitter:
         retry: RetryPolicy | None = None,
         timeout: float | datetime.timedelta = 15.0,
         proxy: str | None = None,
-        fallback: Queue | None = None,
+        fallback: Store | Queue | None = None,
         listeners: Iterable[Listener] = (),
+        on_disabled: Iterable[OnDisabled] = (),
         context_providers: Iterable[ContextProvider] = (),
         resolver: Resolver | None = None,
         transport: Transport | None = None,
@@ -86,24 +95,27 @@ class Emitter:
         random: Callable[[], float] = random.random,
         new_id: Callable[[datetime.datetime], str] = new_delivery_id,
     ) -> None:
-        _require("queue", queue, isinstance(queue, Queue), "a Queue such as ThreadPoolQueue()")
-        _require("fallback", fallback, isinstance(fallback, Queue | None), "a Queue")
-        _require("fallback", fallback, fallback is not queue, "another Queue than queue")
-        _require("network", network, isinstance(network, NetworkPolicy | None), "a NetworkPolicy")
-        _require("retry", retry, isinstance(retry, RetryPolicy | None), "a RetryPolicy")
-        _require("transport", transport, _sends(transport), "an object with send and close")
+        require("queue", queue, isinstance(queue, Queue), "a Queue such as ThreadPoolQueue()")
+        require("fallback", fallback, fallback is not queue, "another Queue than queue")
+        require("network", network, isinstance(network, NetworkPolicy | None), "a NetworkPolicy")
+        require("retry", retry, isinstance(retry, RetryPolicy | None), "a RetryPolicy")
+        require("transport", transport, sends(transport), "an object with send and close")
         for name, value in (("clock", clock), ("random", random), ("new_id", new_id)):
-            _require(name, value, callable(value), "a function")
-        self.webhooks = _as_source(webhooks)
+            require(name, value, callable(value), "a function")
+        self.webhooks = as_source(webhooks)
         self.queue = queue
         self.fallback = fallback
-        self._listeners = _functions("listeners", listeners)
-        self._providers = _functions("context_providers", context_providers)
+        kept = store_of(fallback)
+        self._fallback = None if kept is None else Fallback(kept, functools.partial(_put, queue))
+        self._switches = Switches(queue.store, clock, functions("on_disabled", on_disabled))
+        self._tallies = Tallies()
+        self._listeners = functions("listeners", listeners)
+        self._providers = functions("context_providers", context_providers)
         self._clock = clock
         self._new_id = new_id
         self._select = self.webhooks.select
         self._retry = RetryPolicy() if retry is None else retry
-        settings = _given(network=network, proxy=proxy, resolver=resolver)
+        settings = given(network=network, proxy=proxy, resolver=resolver)
         if transport is None:
             transport = HTTPTransport(**settings)
         elif settings:
@@ -114,13 +126,17 @@ class Emitter:
             source=self.webhooks,
             transport=self._transport,
             retry=self._retry,
-            timeout=_seconds(timeout),
+            timeout=seconds(timeout),
             clock=clock,
             random=random,
+            disabled=self._switches.why,
         )
-        for carrier in (queue, fallback):
-            if carrier is not None:
-                carrier.attach(self.deliver)
+        queue.attach(self.deliver, self._terms, self._tallies.fetch)
+        self._forked()
+        after_fork_in_child(self._forked)
+
+    def _forked(self) -> None:
+        self._started = False
 
     def emit_change(
         self,
@@ -153,16 +169,19 @@ class Emitter:
             EncodingError: the change has no JSON form; the error names the part.
             QueueError: neither the queue nor the fallback would take the deliveries.
         """
+        if not self._started:
+            self.start()
         webhooks = self._select(event, model)
         if not webhooks:
             return []
         now = self._clock()
-        change = _change(
+        change = captured(
             event, model, data, prechange, postchange, username, request_id, timestamp or now
         )
-        wanted = [hook for hook in webhooks if _matches(hook, change)]
+        wanted = [hook for hook in webhooks if self._wants(hook, change)]
         if not wanted:
             return []
+        self._tallies.count_matched(wanted)
         payload = freeze(change, self._providers)
         deliveries = [self._delivery(webhook, change, payload, now) for webhook in wanted]
         self._put(deliveries)
@@ -188,9 +207,13 @@ class Emitter:
             ConfigurationError: an argument is of the wrong type.
         """
         moment = timestamp or self._clock()
-        change = _change(event, model, data, prechange, postchange, username, request_id, moment)
+        change = captured(event, model, data, prechange, postchange, username, request_id, moment)
         listening = {webhook.name for webhook in self._select(event, model)}
-        return [explain(hook, change, hook.name in listening) for hook in self.webhooks.all()]
+        disabled = self._switches.disabled()
+        return [
+            explain(hook, change, hook.name in listening, disabled.get(hook.name))
+            for hook in self.webhooks.all()
+        ]
 
     @hides_locals
     def preview(self, webhook: Webhook | str, change: Change) -> Preview:
@@ -205,7 +228,7 @@ class Emitter:
             EncodingError: the change has no JSON form.
             AttemptError: a template cannot be rendered, or a secret cannot be had.
         """
-        _require("change", change, isinstance(change, Change), "a Change")
+        require("change", change, isinstance(change, Change), "a Change")
         found = self.webhooks.get(webhook) if isinstance(webhook, str) else webhook
         if found is None:
             raise ConfigurationError(f'no webhook has the name "{webhook}"')
@@ -229,12 +252,57 @@ class Emitter:
         if delivery.status is not DeliveryStatus.DELIVERING:
             delivery = delivery.claimed()
         after = self._deliverer.attempt(delivery)
-        for listener in self._listeners:
-            _tell(listener, after)
+        if len(after.attempts) > len(delivery.attempts) and after.attempts[-1].status == GONE:
+            self._switches.gone(after.webhook)
+        tell(self._listeners, after)
         return after
 
+    def start(self) -> None:
+        """Begin to work on what the queue has kept, also from before this process.
+
+        The first change in a process does this; call it where deliveries are made but no changes.
+        """
+        self._started = True
+        try:
+            self.queue.start()
+            if self._fallback is not None:
+                self._fallback.start()
+        except QueueError as error:
+            logger.error("the queue cannot start: %s", error)
+
+    def disable(self, webhook: str, reason: str = "by hand") -> bool:
+        """Have a webhook get no deliveries, in every process that shares the queue's store, until
+        it is enabled. Its deliveries are made as before, and skipped instead of sent.
+
+        Args:
+            webhook: its name.
+            reason: shown wherever somebody asks why.
+
+        Returns:
+            whether it was not disabled before.
+
+        Raises:
+            QueueError: it could not be kept.
+        """
+        return self._switches.disable(webhook, reason)
+
+    def enable(self, webhook: str) -> bool:
+        """Have a webhook get deliveries again; what was skipped can be retried.
+
+        Returns:
+            whether it was disabled.
+
+        Raises:
+            QueueError: it could not be kept.
+        """
+        return self._switches.enable(webhook)
+
+    def disabled(self) -> dict[str, DisabledWebhook]:
+        """Return the webhooks that get no deliveries, by name."""
+        return self._switches.disabled()
+
     def close(self, timeout: float = 10.0) -> int:
-        """Close the queues, then the connections.
+        """Close the queue, then the connections. What a fallback keeps, it keeps.
 
         Args:
             timeout: seconds for the queue to finish what is due.
@@ -242,9 +310,8 @@ class Emitter:
         Returns:
             how many deliveries are left undone.
         """
-        left = self.queue.close(timeout)
-        if self.fallback is not None:
-            left += self.fallback.close(timeout)
+        left = 0 if self._fallback is None else self._fallback.close(timeout)
+        left += self.queue.close(timeout)
         self._transport.close()
         return left
 
@@ -272,14 +339,41 @@ class Emitter:
             due_at=(webhook.retry or self._retry).first_due(now),
         )
 
-    def _put(self, deliveries: Sequence[Delivery]) -> None:
+    def _wants(self, webhook: Webhook, change: Change) -> bool:
+        conditions = webhook.compiled_conditions
+        if conditions is None:
+            return True
+        verdict = conditions.verdict(change)
+        if not verdict:
+            self._tallies.count_missed(webhook, change, verdict)
+        return bool(verdict)
+
+    def _terms(self, name: str) -> Terms:
+        """Return whose workers a webhook uses and for how long; never raises."""
         try:
+            webhook = self.webhooks.get(name)
+        except Exception:
+            webhook = None
+        if webhook is None:
+            return Terms(receiver=name, timeout=self._deliverer.timeout)
+        literal = webhook.url_template.literal
+        return Terms(
+            receiver=name if literal is None else redact_url(literal.url),
+            timeout=webhook.timeout or self._deliverer.timeout,
+        )
+
+    def _put(self, deliveries: Sequence[Delivery]) -> None:
+        fallback = self._fallback
+        if fallback is None:
             _put(self.queue, deliveries)
-        except QueueError as error:
-            if self.fallback is None:
-                raise
-            logger.warning("the queue took no deliveries (%s), the fallback does", error)
-            _put(self.fallback, deliveries)
+        elif fallback.holds:
+            fallback.take(deliveries)
+        else:
+            try:
+                _put(self.queue, deliveries)
+            except QueueError as error:
+                logger.warning("the queue took no deliveries (%s), the fallback does", error)
+                fallback.take(deliveries)
 
 
 def _put(queue: Queue, deliveries: Sequence[Delivery]) -> None:
@@ -289,88 +383,3 @@ def _put(queue: Queue, deliveries: Sequence[Delivery]) -> None:
         raise
     except Exception as error:
         raise QueueError(f"the queue failed ({type(error).__name__})") from error
-
-
-def _require(name: str, value: object, good: bool, expected: str) -> None:
-    if not good:
-        found = value.__name__ if isinstance(value, type) else type(value).__name__
-        raise ConfigurationError(f"{name}: expected {expected}, found {found}")
-
-
-def _sends(transport: object) -> bool:
-    return transport is None or all(hasattr(transport, name) for name in ("send", "close"))
-
-
-def _functions(name: str, values: Iterable[_F]) -> tuple[_F, ...]:
-    _require(name, values, isinstance(values, Iterable), "a list of functions")
-    functions = tuple(values)
-    for function in functions:
-        _require(name, function, callable(function), "functions")
-    return functions
-
-
-def _as_source(webhooks: Iterable[Webhook] | WebhookSource) -> WebhookSource:
-    if hasattr(webhooks, "select"):
-        return cast("WebhookSource", webhooks)
-    listed = isinstance(webhooks, Iterable) and not isinstance(webhooks, str | bytes)
-    _require("webhooks", webhooks, listed, 'a list of Webhook, or a source such as FileSource("…")')
-    return WebhookRegistry(webhooks)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _seconds(timeout: float | datetime.timedelta) -> float:
-    seconds = timeout.total_seconds() if isinstance(timeout, datetime.timedelta) else timeout
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        found = type(seconds).__name__
-        raise ConfigurationError(f"timeout: expected seconds or a timedelta, found {found}")
-    if not 0 < seconds <= LONGEST_TIMEOUT:
-        limit = f"more than 0 and at most {LONGEST_TIMEOUT:.0f}"
-        raise ConfigurationError(f"timeout is {seconds:g}; write seconds, {limit}")
-    return seconds
-
-
-def _change(
-    event: str,
-    model: str,
-    data: Any,
-    prechange: Any,
-    postchange: Any,
-    username: str | None,
-    request_id: str | None,
-    timestamp: datetime.datetime,
-) -> Change:
-    if data.__class__ is not dict and callable(data):
-        data = data()
-    if username is None or request_id is None:
-        context = current_context()
-        username = context.username if username is None else username
-        request_id = context.request_id if request_id is None else request_id
-    return Change(
-        event=event,
-        model=model,
-        data=data,
-        prechange=prechange,
-        postchange=postchange,
-        username=username,
-        request_id=request_id,
-        timestamp=timestamp,
-    )
-
-
-def _matches(webhook: Webhook, change: Change) -> bool:
-    conditions: Conditions | None = webhook.compiled_conditions
-    return conditions is None or conditions.matches(change)
-
-
-def _tell(listener: Listener, delivery: Delivery) -> None:
-    try:
-        listener(delivery)
-        return
-    except (Exception, asyncio.CancelledError, SystemExit) as error:
-        kind = kind_and_place(error)
-    # Outside the handler: a crash report on what is logged shows the variables of this frame.
-    name = getattr(listener, "__qualname__", type(listener).__name__)
-    logger.error("listener %s failed (%s)", name, kind)

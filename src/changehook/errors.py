@@ -8,8 +8,9 @@
     ├── DeliveryNotFoundError    no delivery with that id is kept
     ├── DeliveryStateError       the delivery is not in a state for what was asked
     ├── QueueError               the queue would not take, or cannot do, what was asked
-    │   ├── QueueFullError       no room within the time allowed        (retry helps)
-    │   └── QueueClosedError     the queue was closed
+    │   ├── QueueFullError       no room within the time allowed       (retry helps)
+    │   ├── QueueClosedError     the queue was closed
+    │   └── StoreError           the store cannot be read or written   (retry helps)
     └── AttemptError             one attempt failed; ``error_class`` is its class in records
         ├── DNSError             dns         the name has no address        (retry helps)
         ├── ConnectError         connect     no connection                  (retry helps)
@@ -135,6 +136,10 @@ class QueueClosedError(QueueError):
     """The queue was closed and takes no more deliveries."""
 
     retryable = False
+
+
+class StoreError(QueueError):
+    """The store cannot be read or written just now; what was stored before is still there."""
 
 
 class AttemptError(ChangehookError):

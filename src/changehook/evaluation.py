@@ -11,7 +11,7 @@ import functools
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn
 
 import attrs
 
@@ -296,11 +296,16 @@ _KINDS: tuple[tuple[Any, str], ...] = (
 )
 
 
-def compiled(tree: Group | Leaf) -> Callable[[Change], bool]:
-    """Return the optimistic function, which leaves to ``evaluate`` whatever it does not expect."""
-    names = {**_NAMES, "exact": functools.partial(evaluate, tree)}
-    exec(_FUNCTION.format(_source(tree, names)), names)
-    return cast("Callable[[Change], bool]", names["matches"])
+def compiled(
+    tree: Group | Leaf, *exact: Callable[[Group | Leaf, Change], Any]
+) -> list[Callable[[Change], Any]]:
+    """Return an optimistic function for each exact one, which decides what it does not expect."""
+    names = dict(_NAMES)
+    code = compile(_FUNCTION.format(_source(tree, names)), "<conditions>", "exec")
+    spaces = [{**names, "exact": functools.partial(each, tree)} for each in exact]
+    for space in spaces:
+        exec(code, space)
+    return [space["matches"] for space in spaces]
 
 
 def _bail() -> NoReturn:

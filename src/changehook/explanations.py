@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from changehook.conditions import Explanation
+from changehook.inspection import DisabledWebhook
 from changehook.models import Change
 from changehook.webhooks import Webhook
 
@@ -44,8 +45,19 @@ class WebhookExplanation:
         }
 
 
-def explain(webhook: Webhook, change: Change, listening: bool) -> WebhookExplanation:
-    """Say why a webhook fires or not; ``listening`` is whether it listens to the change at all."""
+def explain(
+    webhook: Webhook, change: Change, listening: bool, disabled: DisabledWebhook | None = None
+) -> WebhookExplanation:
+    """Say why a webhook fires or not; ``listening`` is whether it listens to the change at all, and
+    ``disabled`` why its deliveries are skipped."""
+    explanation = _explain(webhook, change, listening)
+    if disabled is None or not explanation.fires:
+        return explanation
+    reason = f"{explanation.reason}; but its deliveries are skipped: {disabled.reason}"
+    return attrs.evolve(explanation, reason=reason)
+
+
+def _explain(webhook: Webhook, change: Change, listening: bool) -> WebhookExplanation:
     conditions = webhook.compiled_conditions
     if not webhook.enabled:
         return WebhookExplanation(webhook=webhook.name, fires=False, reason="it is disabled")

@@ -13,7 +13,7 @@ import attrs
 from changehook.deliveries import Decision, DeliveryStatus
 from changehook.errors import SHOWN_NAME, AttemptError, ConfigurationError, Fault, pointer_to
 
-__all__ = ["DEFAULT_SCHEDULE", "RetryPolicy"]
+__all__ = ["DEFAULT_SCHEDULE", "GONE", "RetryPolicy", "asked_for"]
 
 STRANGE_KEYS = 8
 DEFAULT_SCHEDULE = (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
@@ -39,6 +39,8 @@ class RetryPolicy:
             made as it has members. Any of them may be a ``timedelta``.
         jitter: the largest share of a delay that is added to it by chance, 0 to 1.
         max_retry_after: the most seconds that a receiver's ``Retry-After`` can ask for.
+        max_age: the seconds after the first attempt in which another one may be due, the jitter
+            included; None: only the schedule ends it.
 
     Raises:
         ConfigurationError: some argument cannot be used; every fault is listed.
@@ -47,6 +49,7 @@ class RetryPolicy:
     schedule: Sequence[float] = attrs.field(default=DEFAULT_SCHEDULE, converter=_schedule)
     jitter: float = 0.1
     max_retry_after: float = attrs.field(default=86400, converter=_seconds)
+    max_age: float | None = attrs.field(default=None, converter=_seconds)
 
     def __attrs_post_init__(self) -> None:
         faults = [
@@ -54,6 +57,8 @@ class RetryPolicy:
             *_number_faults("/jitter", self.jitter, 1),
             *_number_faults("/max_retry_after", self.max_retry_after, LONGEST_DELAY),
         ]
+        if self.max_age is not None:
+            faults += _number_faults("/max_age", self.max_age, LONGEST_DELAY)
         if faults:
             raise ConfigurationError(*faults)
 
@@ -71,6 +76,7 @@ class RetryPolicy:
         status: int | None = None,
         error: AttemptError | None = None,
         retry_after: str | None = None,
+        scheduled_at: datetime.datetime | None = None,
     ) -> Decision:
         """Return what follows from an attempt, which gave either a status or an error.
 
@@ -82,6 +88,7 @@ class RetryPolicy:
             error: what happened instead of a response.
             retry_after: the value of the response's ``Retry-After`` (RFC 9110 §10.2.3): seconds or
                 a date. It only ever makes the wait longer. One that cannot be read is ignored.
+            scheduled_at: when the first attempt of this schedule was made; None: it is this one.
 
         Raises:
             ValueError: the arguments contradict each other.
@@ -93,13 +100,26 @@ class RetryPolicy:
         reason = f"status {status}" if error is None else f"{error.error_class}: {error}"
         if status == GONE or (error is not None and not error.retryable):
             return Decision(status=DeliveryStatus.FAILED, reason=reason)
-        if attempt_number >= len(self.schedule):
-            reason = f"gave up after {_attempts(attempt_number)}: {reason}"
-            return Decision(status=DeliveryStatus.FAILED, reason=reason)
+        gave_up = Decision(
+            status=DeliveryStatus.FAILED,
+            reason=f"gave up after {_attempts(attempt_number)}: {reason}",
+        )
+        if self.exhausted(attempt_number):
+            return gave_up
         delay = self.schedule[attempt_number] * (1 + self.jitter * random())
-        asked = min(_asked_for(retry_after, now), self.max_retry_after)
+        asked = min(asked_for(retry_after, now), self.max_retry_after)
         due_at = now + datetime.timedelta(seconds=max(delay, asked))
+        if self._too_old(due_at, scheduled_at or now):
+            return gave_up
         return Decision(status=DeliveryStatus.PENDING, due_at=due_at, reason=reason)
+
+    def exhausted(self, attempt_number: int) -> bool:
+        """Return whether the attempt of that number is the last one, or beyond it."""
+        return attempt_number >= len(self.schedule)
+
+    def _too_old(self, due_at: datetime.datetime, scheduled_at: datetime.datetime) -> bool:
+        age = (due_at - scheduled_at).total_seconds()
+        return self.max_age is not None and age > self.max_age
 
     def to_dict(self) -> dict[str, Any]:
         """Return the policy as a JSON object."""
@@ -107,6 +127,7 @@ class RetryPolicy:
             "schedule": list(self.schedule),
             "jitter": self.jitter,
             "max_retry_after": self.max_retry_after,
+            "max_age": self.max_age,
         }
 
     @classmethod
@@ -160,7 +181,8 @@ def _attempts(count: int) -> str:
     return f"{count} attempt" if count == 1 else f"{count} attempts"
 
 
-def _asked_for(retry_after: str | None, now: datetime.datetime) -> float:
+def asked_for(retry_after: str | None, now: datetime.datetime) -> float:
+    """Return the seconds that a ``Retry-After`` asks for, as a number or a date; 0 for none."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

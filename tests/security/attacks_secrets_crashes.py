@@ -29,6 +29,8 @@ from changehook import (
     FileSource,
     InMemoryQueue,
     Secret,
+    SQLiteStore,
+    ThreadPoolQueue,
     Webhook,
     WebhookRegistry,
     cli,
@@ -139,6 +141,16 @@ def full_queue() -> None:
     sender.emit_change("created", "site", {"name": "x"})
 
 
+def damaged_store(path: Path) -> None:
+    """Emit into a file that somebody overwrote."""
+    store = SQLiteStore(path)
+    queue = ThreadPoolQueue(store)
+    sender = Emitter(webhooks=webhooks(), queue=queue, transport=RecordingTransport())
+    path.write_bytes(b"no database" * 500)
+    with sender:
+        sender.emit_change("created", "site", {"name": "x"})
+
+
 def unknown_delivery() -> None:
     """Ask for a delivery that there is not."""
     emitter(*webhooks(), transport=RecordingTransport()).queue.get("none")
@@ -243,6 +255,7 @@ def crashes(folder: Path) -> dict[str, Call]:
         "closed queue": closed_queue,
         "finished": finished,
         "full queue": full_queue,
+        "damaged store": functools.partial(damaged_store, folder / "webhooks.db"),
         "unattached queue": unattached_queue,
         "unknown delivery": unknown_delivery,
         "no filter": lambda: sender.queue.find(5),

@@ -56,6 +56,7 @@ from changehook.errors import AttemptError, ChangehookError, ConfigurationError,
 from changehook.exchange import Preview, Response
 from changehook.receiver import Behaviour, Receiver
 from changehook.testing import RecordingTransport
+from changehook.testing.deliveries import until
 
 MODULES = (
     changehook,
@@ -177,8 +178,30 @@ def everything(stack: contextlib.ExitStack) -> list[object]:
     where = changehook.DeliveryFilter(status="failed")
     fault = changehook.Fault("/url", "wrong")
     wanted = deliveries.Decision(status=changehook.DeliveryStatus.FAILED)
+    store = changehook.SQLiteStore(folder / "webhooks.db")
+    stack.callback(store.close)
+    filed = changehook.Emitter(
+        webhooks=hooks, queue=changehook.ThreadPoolQueue(store), network=attacks.LOOPBACK
+    )
+    filed.emit_change("created", "site", attacks.DATA)
+    filed.emit_change("created", "site", {**attacks.DATA, "name": mark("data")})
+    filed.disable("plain")
+    stack.callback(filed.close)
+    assert until(lambda: filed.queue.stats().hours)
+    figures = [filed.queue.stats(), store.find(where), changehook.Retention(), filed.disabled()]
+    senders += [filed]
     words = [preview, echo, explained, network, where, fault, wanted, behaviour, listening]
-    return [*senders, kept, *words, listening.requests, demonstrate(), CHANGE]
+    return [
+        *senders,
+        filed,
+        filed._terms("plain"),
+        kept,
+        *figures,
+        *words,
+        listening.requests,
+        demonstrate(),
+        CHANGE,
+    ]
 
 
 def test_no_object_shows_a_secret() -> None:

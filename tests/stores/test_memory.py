@@ -32,10 +32,10 @@ def test_the_last_finished_are_kept_of_each_status():
     store = MemoryStore(keep=3)
     lost = make_delivery()
     store.add([lost])
-    store.save(failed(store.claim(NOW)))
+    store.save(failed(*store.claim(NOW)))
     for _ in range(10):
         store.add([make_delivery()])
-        store.save(delivered(store.claim(NOW)))
+        store.save(delivered(*store.claim(NOW)))
     counts = store.counts()
     assert (counts[DeliveryStatus.DELIVERED], counts[DeliveryStatus.FAILED]) == (3, 1)
     assert store.get(lost.id).status == "failed"
@@ -52,10 +52,10 @@ def test_what_is_forgotten_is_freed():
         if number % 2:
             store.remove([delivery])
         else:
-            store.save(delivered(store.claim(NOW)))
+            store.save(delivered(*store.claim(NOW)))
         gone.append(delivery.id)
     assert [store.get(each) is not None for each in gone].count(True) == 1
-    assert len(store._due) == 0
+    assert sum(map(len, store._due)) == 0
 
 
 def test_removed_deliveries_leave_the_heap():
@@ -68,7 +68,7 @@ def test_removed_deliveries_leave_the_heap():
     for delivery in store.find(DeliveryFilter()):
         store.remove([delivery])
     store.add([make_delivery()])
-    assert len(store._due) <= 66
+    assert sum(map(len, store._due)) <= 66
 
 
 def test_a_forked_child_starts_empty():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import QueueClosedError
-from changehook.interfaces import DeliveryFilter
+from changehook.inspection import DeliveryFilter
 from changehook.models import utcnow
 from changehook.queues.stored import StoredQueue
 from changehook.stores.memory import MemoryStore
@@ -26,13 +26,14 @@ class InMemoryQueue(StoredQueue):
     def __init__(
         self, *, capacity: int = 10_000, clock: Callable[[], datetime.datetime] = utcnow
     ) -> None:
-        super().__init__(MemoryStore(capacity=capacity, keep=capacity), clock=clock)
+        self._memory = MemoryStore(capacity=capacity, keep=capacity)
+        super().__init__(self._memory, clock=clock)
         self._closed = False
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """Every delivery that was put, in its present state, oldest first."""
-        return self.store.find(DeliveryFilter())[::-1]
+        """Every delivery that was put, in its present state, in the order in which it was put."""
+        return self._memory.all()
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
         """Take pending deliveries, all of them or none."""
@@ -53,9 +54,7 @@ class InMemoryQueue(StoredQueue):
         now, performed = self.clock(), []
         pending = self.store.find(DeliveryFilter(status=DeliveryStatus.PENDING))
         for _ in [delivery for delivery in pending if delivery.due_at <= now]:
-            claimed = self.store.claim(now)
-            if claimed is not None:
-                performed.append(self._perform(claimed))
+            performed += [self._perform(each) for each in self.store.claim(now)]
         return performed
 
     def close(self, timeout: float = 10.0) -> int:

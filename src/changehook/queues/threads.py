@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import collections
 import datetime
 import functools
 import logging
@@ -12,11 +13,23 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from changehook.deliveries import Delivery, DeliveryStatus
-from changehook.errors import ConfigurationError, QueueClosedError, QueueError, QueueFullError
+from changehook.errors import (
+    ChangehookError,
+    ConfigurationError,
+    QueueClosedError,
+    QueueError,
+    QueueFullError,
+)
 from changehook.forks import after_fork_in_child
-from changehook.interfaces import DeliveryFilter, Store
+from changehook.inspection import (
+    DeliveryFilter,
+    QueueStats,
+    Retention,
+)
+from changehook.interfaces import Store
 from changehook.models import utcnow
-from changehook.queues.stored import StoredQueue
+from changehook.queues.stored import LEASE_BEYOND_DEADLINE, StoredQueue
+from changehook.shares import Shares
 from changehook.stores.memory import MemoryStore
 
 __all__ = ["ThreadPoolQueue"]
@@ -24,6 +37,9 @@ __all__ = ["ThreadPoolQueue"]
 EXIT_TIMEOUT = 10.0
 LONGEST_WAIT = 60.0
 STORE_PAUSE = 1.0
+REPORT_EVERY = 10.0
+PURGE_EVERY = 60.0
+MONTH = Retention()
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +47,17 @@ logger = logging.getLogger(__name__)
 class ThreadPoolQueue(StoredQueue):
     """Performs deliveries on threads of this process, started on first use and closed at exit.
 
-    The threads are daemons: the interpreter's exit waits for what is due, at most 10 seconds. With
-    a store in memory, what is left then is lost, and so is everything on a crash, on SIGKILL, and
-    on a SIGTERM that the host does not handle. A process forked from this one starts empty.
+    The threads are daemons: the interpreter's exit waits, at most 10 seconds, for what is due with
+    a store in memory, and for the attempts that are being made with a durable one. With a store in
+    memory, what is left then is lost, and so is everything on a crash, on SIGKILL, and on a SIGTERM
+    that the host does not handle. A process forked from this one starts empty.
 
     Args:
         store: keeps the deliveries; a ``MemoryStore`` by default.
-        workers: how many threads.
+        workers: how many threads; ``Shares`` tells how receivers share them.
         put_timeout: seconds that ``put`` waits for room.
+        retention: how long finished deliveries are kept, looked after once a minute; None for as
+            long as the store keeps them by itself.
         clock: returns the present moment, aware.
 
     Raises:
@@ -51,6 +70,7 @@ class ThreadPoolQueue(StoredQueue):
         *,
         workers: int = 8,
         put_timeout: float = 5.0,
+        retention: Retention | None = MONTH,
         clock: Callable[[], datetime.datetime] = utcnow,
     ) -> None:
         if store is not None and not isinstance(store, Store):
@@ -60,9 +80,13 @@ class ThreadPoolQueue(StoredQueue):
         if isinstance(put_timeout, bool) or not isinstance(put_timeout, int | float):
             found = type(put_timeout).__name__
             raise ConfigurationError(f"put_timeout: expected seconds, found {found}")
+        if not isinstance(retention, Retention | None):
+            found = type(retention).__name__
+            raise ConfigurationError(f"retention: expected Retention(...), found {found}")
         super().__init__(MemoryStore() if store is None else store, clock=clock)
         self.workers = workers
         self.put_timeout = put_timeout
+        self.retention = retention
         self._forked()
         after_fork_in_child(self._forked)
 
@@ -71,14 +95,30 @@ class ThreadPoolQueue(StoredQueue):
         lock = threading.Lock()
         self._work = threading.Condition(lock)
         self._room = threading.Condition(lock)
+        self._claiming = threading.Lock()
+        self._keeping_house = threading.Lock()
+        self._shares = Shares(self.workers)
+        self._ready: collections.deque[tuple[Delivery, str]] = collections.deque()
+        self._hungry = 0
         self._signals = 0
         self._freed = 0
         self._idle = 0
+        self._watcher: threading.Thread | None = None
         self._putting = 0
         self._threads: list[threading.Thread] = []
+        self._complaint = ""
         self._closing = False
         self._stopping = False
+        self._reported = self._purged = self._saved = time.monotonic()
+        self._identify()
         self._at_exit = functools.partial(_close_at_exit, weakref.ref(self))
+
+    def start(self) -> None:
+        """Begin to work on what a durable store has kept, also from before this process."""
+        if self.store.durable and self.perform is not None:
+            with self._work:
+                if not self._closing:
+                    self._start_threads(1)
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
         """Take pending deliveries, all of them or none, waiting up to ``put_timeout`` for room.
@@ -101,19 +141,32 @@ class ThreadPoolQueue(StoredQueue):
         finally:
             self._signal(len(deliveries), done=1)
 
-    def retry(self, which: str | DeliveryFilter) -> list[Delivery]:
+    def retry(
+        self,
+        which: str | DeliveryFilter,
+        *,
+        rerender: bool = False,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> int:
         """Make deliveries due now, with the schedule starting again."""
         if self._closing:
             raise QueueClosedError("the queue is closed")
         try:
-            return super().retry(which)
+            return super().retry(which, rerender=rerender, on_progress=on_progress)
         finally:
             with self._work:
                 self._start_threads(self.workers)
             self._signal(self.workers)
 
+    def stats(self) -> QueueStats:
+        """Return how the queue fares, this process included."""
+        with self._keeping_house:
+            self._report(len(self._threads), len(self._threads) - self._idle)
+        return super().stats()
+
     def close(self, timeout: float = EXIT_TIMEOUT) -> int:
-        """Take no more, finish what is due, stop the threads.
+        """Take no more and stop the threads. A store in memory is drained of what is due; what a
+        durable one keeps, whoever opens it next goes on with.
 
         Args:
             timeout: seconds; an attempt that still runs then is left to end by itself.
@@ -124,6 +177,7 @@ class ThreadPoolQueue(StoredQueue):
         give_up = time.monotonic() + timeout
         with self._work:
             self._closing = True
+            self._stopping = self._stopping or self.store.durable
             self._work.notify_all()
             self._room.notify_all()
         for thread in self._threads:
@@ -134,7 +188,16 @@ class ThreadPoolQueue(StoredQueue):
         return self._left()
 
     def _left(self) -> int:
-        counts = self.counts()
+        try:
+            while self._ready:
+                self.store.save(self._ready.popleft()[0].released())
+            self._save_unsaved()
+            with self._keeping_house:
+                self._report(threads=0, busy=0)
+            counts = self.counts()
+        except Exception as error:
+            self._complain(error)
+            return len(self._unsaved)
         left = counts[DeliveryStatus.PENDING] + counts[DeliveryStatus.DELIVERING]
         if left and not self.store.durable:
             logger.warning(
@@ -183,12 +246,12 @@ class ThreadPoolQueue(StoredQueue):
     def _run(self) -> None:
         """Perform deliveries until the queue is closed."""
         while not self._stopping:
+            self._keep_house()
             signals = self._signals
-            claimed, wait = self._claim()
-            if claimed is not None:
+            taken, wait = self._take()
+            if taken is not None:
                 self._pass_on(wait)
-                self._perform(claimed)
-                self._free()
+                self._finish(*taken)
             elif self._drained():
                 return
             else:
@@ -196,35 +259,134 @@ class ThreadPoolQueue(StoredQueue):
 
     def _drained(self) -> bool:
         """Return whether the queue is closed, and nobody is just putting something."""
-        return self._closing and not self._putting
+        return self._stopping or (self._closing and not self._putting)
 
-    def _claim(self) -> tuple[Delivery | None, float]:
-        """Return a delivery that is due, or None and the seconds until one may be."""
+    def _finish(self, claimed: Delivery, receiver: str) -> None:
+        """Perform a delivery, and give its place among those of its receiver to the next."""
+        after = claimed
         try:
-            now = self.clock()
-            claimed = self.store.claim(now)
-            due = self.store.next_due()
+            after = self._perform(claimed)
+        finally:
+            if len(after.attempts) > len(claimed.attempts):
+                self._shares.finish(receiver, after.attempts[-1], self.clock())
+            else:
+                self._shares.give_back(receiver)
+            self._free()
+
+    def _take(self) -> tuple[tuple[Delivery, str] | None, float]:
+        """Return a delivery that is due and its receiver, or None; and how long to wait for more.
+
+        One thread at a time asks the store, for all that wait to ask.
+        """
+        with self._work:
+            self._hungry += 1
+        try:
+            with self._claiming:
+                if self._ready:
+                    return self._ready.popleft(), LONGEST_WAIT
+                return self._claim(self._hungry)
+        finally:
+            with self._work:
+                self._hungry -= 1
+
+    def _claim(self, limit: int) -> tuple[tuple[Delivery, str] | None, float]:
+        now = self.clock()
+        terms = functools.cache(self._terms)
+        admitted: collections.Counter[str] = collections.Counter()
+        refused: set[str] = set()
+
+        def admit(webhook: str) -> bool:
+            admits = self._shares.admit(terms(webhook).receiver)
+            if admits:
+                admitted[webhook] += 1
+            else:
+                refused.add(webhook)
+            return admits
+
+        def lease(webhook: str) -> float:
+            return terms(webhook).timeout + LEASE_BEYOND_DEADLINE
+
+        claimed: list[Delivery] = []
+        due = None
+        try:
+            claimed = self.store.claim(now, limit=limit, admit=admit, lease=lease)
+            due = self.store.next_due(refused) if len(claimed) in (0, limit) else None
+            self._complaint = ""
         except Exception as error:
-            logger.error("the store fails (%s), trying again", type(error).__name__)
-            return None, STORE_PAUSE
-        wait = LONGEST_WAIT if due is None else (due - now).total_seconds()
-        return claimed, max(0.0, min(wait, LONGEST_WAIT))
+            self._complain(error)
+            due = now + datetime.timedelta(seconds=STORE_PAUSE)
+        admitted.subtract(delivery.webhook for delivery in claimed)
+        for webhook in admitted.elements():
+            self._shares.give_back(terms(webhook).receiver)
+        self._ready.extend((each, terms(each.webhook).receiver) for each in claimed)
+        waits = [LONGEST_WAIT if due is None else max(0.0, (due - now).total_seconds())]
+        if refused:
+            waits.append(LONGEST_WAIT if (opens := self._shares.wait()) is None else opens)
+        return (self._ready.popleft() if claimed else None), min(waits)
+
+    def _complain(self, error: Exception) -> None:
+        """Log once that the store fails, and how, until it works again."""
+        words = str(error) if isinstance(error, ChangehookError) else type(error).__name__
+        if words != self._complaint:
+            self._complaint = words
+            logger.error("the store fails, trying again: %s", words)
 
     def _pass_on(self, wait: float) -> None:
-        """Have another worker take what is due as well: one that rests, or a new one."""
-        if wait > 0:
-            return
+        """Have another worker look out, and take what is due as well: one that rests, or a new
+        one."""
         with self._work:
+            if self._watcher is threading.current_thread():
+                self._watcher = None
+                self._work.notify()
+            if wait > 0:
+                return
             self._signals += 1
             self._work.notify()
             if not self._idle and len(self._threads) < self.workers and not self._stopping:
                 self._start_thread()
 
     def _rest(self, signals: int, wait: float) -> None:
+        """Wait for a signal; one of those that rest looks out for what time or others bring."""
+        me = threading.current_thread()
         with self._work:
+            self._watcher = self._watcher or me
+            watches = self._watcher is me
             self._idle += 1
-            self._work.wait_for(lambda: self._signals != signals or self._drained(), wait)
+            self._work.wait_for(
+                lambda: (
+                    self._signals != signals
+                    or self._drained()
+                    or (self._watcher is None and not watches)
+                ),
+                min(wait, self._look_out_every()) if watches else LONGEST_WAIT,
+            )
             self._idle -= 1
+
+    def _look_out_every(self) -> float:
+        return min(self.store.poll, REPORT_EVERY, STORE_PAUSE if self._unsaved else LONGEST_WAIT)
+
+    def _keep_house(self) -> None:
+        """Now and then save what could not be saved, report, and purge: one thread at a time."""
+        now = time.monotonic()
+        unsaved = self._unsaved and now - self._saved > STORE_PAUSE
+        if not unsaved and now - self._reported < REPORT_EVERY and now - self._purged < PURGE_EVERY:
+            return
+        if not self._keeping_house.acquire(blocking=False):
+            return
+        try:
+            if unsaved:
+                self._saved = now
+                self._save_unsaved()
+            if now - self._reported >= REPORT_EVERY:
+                self._reported = now
+                self._report(len(self._threads), len(self._threads) - self._idle)
+            if self.retention is not None and now - self._purged >= PURGE_EVERY:
+                self._purged = now
+                self.purge(self.retention)
+        except Exception as error:
+            self._complain(error)
+        finally:
+            self._keeping_house.release()
 
     def _free(self) -> None:
         with self._room:

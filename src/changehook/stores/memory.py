@@ -7,14 +7,31 @@ import datetime
 import heapq
 import itertools
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, QueueFullError
 from changehook.forks import after_fork_in_child
-from changehook.interfaces import DeliveryFilter, Store
+from changehook.inspection import (
+    DeliveryFilter,
+    DisabledWebhook,
+    HourlyOutcome,
+    QueueStats,
+    Retention,
+    WebhookTally,
+    WorkerHeartbeat,
+    figures_of,
+)
+from changehook.interfaces import Store
 
 __all__ = ["MemoryStore"]
+
+DEFAULT_LEASE = 45.0
+LONGEST_LEASE = datetime.timedelta(hours=1)  # one that ends later was taken by a wrong clock
+CLOCK_JUMP = datetime.timedelta(minutes=1)
+SHOWN = datetime.timedelta(hours=48)
+
+_Entry = tuple[bool, datetime.datetime, int, Delivery]
 
 
 class MemoryStore(Store):
@@ -40,31 +57,51 @@ class MemoryStore(Store):
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._kept: dict[str, Delivery] = {}
-        self._due: list[tuple[datetime.datetime, int, Delivery]] = []
+        self._due: tuple[list[_Entry], list[_Entry]] = ([], [])  # first attempts, retries
+        self._parked: dict[str, list[_Entry]] = {}  # due, of webhooks that were not admitted
+        self._delivering: dict[str, Delivery] = {}
         self._order = itertools.count()
         self._finished = {
             status: collections.deque[str]() for status in DeliveryStatus if status.finished
         }
         self._counts = collections.Counter[DeliveryStatus]()
+        self._latest = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+        self._disabled: dict[str, DisabledWebhook] = {}
+        self._tallies: dict[str, WebhookTally] = {}
+        self._workers: dict[str, WorkerHeartbeat] = {}
+        self._outcomes: dict[tuple[datetime.datetime, str, str], list[float]] = {}
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
-        """Keep new pending deliveries, all of them or none."""
+        """Keep new pending deliveries, all of them or none; an id that is kept is passed over."""
         with self._lock:
-            if len(deliveries) > self._room():
+            fresh = [delivery for delivery in deliveries if delivery.id not in self._kept]
+            if len(fresh) > self._room():
                 raise QueueFullError(
-                    f"{len(deliveries)} deliveries, {self._room()} places; capacity {self.capacity}"
+                    f"{len(fresh)} deliveries, {self._room()} places; capacity {self.capacity}"
                 )
-            for delivery in deliveries:
+            for delivery in fresh:
                 self._keep(delivery)
 
-    def claim(self, now: datetime.datetime) -> Delivery | None:
-        """Return the delivery that has been due longest, claimed."""
+    def claim(
+        self,
+        now: datetime.datetime,
+        *,
+        limit: int = 1,
+        admit: Callable[[str], bool] | None = None,
+        lease: Callable[[str], float] | None = None,
+    ) -> list[Delivery]:
+        """Return deliveries that are due, claimed."""
         with self._lock:
-            self._drop_stale()
-            if not self._due or self._due[0][0] > now:
-                return None
-            claimed = heapq.heappop(self._due)[2].claimed()
-            self._keep(claimed)
+            self._watch_clock(now)
+            claimed = []
+            for found in itertools.islice(self._candidates(now, admit or _anyone), limit):
+                seconds = DEFAULT_LEASE if lease is None else lease(found.webhook)
+                if found.status is DeliveryStatus.DELIVERING:
+                    self._keep(found.lease_expired(now))
+                    self._count_outcome(self._kept[found.id])
+                until = now + datetime.timedelta(seconds=seconds)
+                claimed.append(self._kept[found.id].claimed(until))
+                self._keep(claimed[-1])
             return claimed
 
     def save(self, delivery: Delivery) -> bool:
@@ -75,42 +112,143 @@ class MemoryStore(Store):
                 return False
             if kept.status.finished and not delivery.status.finished and self._room() < 1:
                 raise QueueFullError(f"no place for another; capacity {self.capacity}")
+            if not kept.status.finished:
+                self._count_outcome(delivery)
             self._keep(delivery)
             return True
 
-    def next_due(self) -> datetime.datetime | None:
-        """Return when the next pending delivery is due."""
+    def next_due(self, without: Collection[str] = ()) -> datetime.datetime | None:
+        """Return when the next pending delivery is due, or its lease ends."""
         with self._lock:
             self._drop_stale()
-            return self._due[0][0] if self._due else None
+            heaps = [*self._due, *(self._parked[name] for name in self._parked.keys() - {*without})]
+            moments = [heap[0][1] for heap in heaps if heap]
+            moments += filter(None, (each.lease_until for each in self._delivering.values()))
+            return min(moments, default=None)
 
     def get(self, delivery_id: str) -> Delivery | None:
         """Return one delivery."""
         with self._lock:
             return self._kept.get(delivery_id)
 
-    def find(self, where: DeliveryFilter, limit: int | None = None) -> list[Delivery]:
-        """Return the deliveries that agree with the filter, newest first."""
+    def all(self) -> list[Delivery]:
+        """Return every delivery, in the order in which they were added."""
+        with self._lock:
+            return list(self._kept.values())
+
+    def find(
+        self,
+        where: DeliveryFilter,
+        limit: int | None = None,
+        after: tuple[datetime.datetime, str] | None = None,
+    ) -> list[Delivery]:
+        """Return the deliveries that agree with the filter, those of the highest position first."""
         with self._lock:
             kept = list(self._kept.values())
-        return list(itertools.islice(filter(where.wants, reversed(kept)), limit))
+        kept.sort(key=lambda delivery: delivery.position, reverse=True)
+        found = (each for each in kept if after is None or each.position < after)
+        return list(itertools.islice(filter(where.wants, found), limit))
 
     def counts(self) -> dict[DeliveryStatus, int]:
         """Return how many deliveries are kept in each status."""
         with self._lock:
             return {status: self._counts[status] for status in DeliveryStatus}
 
-    def remove(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    def remove(self, deliveries: Iterable[Delivery]) -> int:
         """Remove the deliveries that are still kept at this revision."""
-        removed = []
+        removed = 0
         with self._lock:
             for delivery in deliveries:
                 kept = self._kept.get(delivery.id)
                 if kept is not None and kept.revision == delivery.revision:
                     self._forget(kept)
-                    removed.append(kept)
+                    removed += 1
             self._drop_stale()
         return removed
+
+    def purge(self, retention: Retention, now: datetime.datetime, limit: int = 500) -> int:
+        """Remove finished deliveries that are not to be kept, at most ``limit`` at once."""
+        with self._lock:
+            expired = list(itertools.islice(self._expired(retention, now), limit))
+            for delivery in expired:
+                self._forget(delivery)
+        return len(expired)
+
+    def disable(self, webhook: DisabledWebhook) -> bool:
+        """Keep that a webhook gets no deliveries; return whether it is new."""
+        return self._disabled.setdefault(webhook.webhook, webhook) is webhook
+
+    def enable(self, webhook: str) -> bool:
+        """Forget that a webhook gets no deliveries; return whether it was so."""
+        return self._disabled.pop(webhook, None) is not None
+
+    def disabled(self) -> dict[str, DisabledWebhook]:
+        """Return the webhooks that get no deliveries, by name."""
+        return dict(self._disabled)
+
+    def report(self, heartbeat: WorkerHeartbeat | None, tallies: Iterable[WebhookTally]) -> None:
+        """Keep that a worker lives, and add to how often webhooks were asked."""
+        with self._lock:
+            if heartbeat is not None:
+                self._workers[heartbeat.worker] = heartbeat
+            for tally in tallies:
+                kept = self._tallies.get(tally.webhook)
+                self._tallies[tally.webhook] = tally if kept is None else kept.plus(tally)
+
+    def stats(self, now: datetime.datetime) -> QueueStats:
+        """Return how the deliveries that are kept fare."""
+        due = self.next_due()
+        late = None if due is None else (now - due).total_seconds()
+        with self._lock:
+            return QueueStats(
+                counts={status: self._counts[status] for status in DeliveryStatus},
+                age_of_oldest_due=late if late is not None and late >= 0 else None,
+                hours=tuple(self._hours(now - SHOWN)),
+                workers=tuple(self._workers.values()),
+                webhooks=tuple(self._tallies[name] for name in sorted(self._tallies)),
+                disabled=tuple(self._disabled[name] for name in sorted(self._disabled)),
+            )
+
+    def _candidates(
+        self, now: datetime.datetime, admit: Callable[[str], bool]
+    ) -> Iterator[Delivery]:
+        """Yield what may be claimed, each admitted; whoever takes one moves it on at once."""
+        for delivery in list(self._delivering.values()):
+            if _is_over(delivery.lease_until, now) and admit(delivery.webhook):
+                yield delivery
+        for name in list(self._parked):
+            while self._parked[name]:
+                if not self._is_kept(self._parked[name][0][3]):
+                    heapq.heappop(self._parked[name])
+                elif admit(name):
+                    yield heapq.heappop(self._parked[name])[3]
+                else:
+                    break
+            else:
+                del self._parked[name]
+        for heap in self._due:
+            while heap and heap[0][1] <= now:
+                entry = heapq.heappop(heap)
+                name = entry[3].webhook
+                if self._is_kept(entry[3]):
+                    if name not in self._parked and admit(name):
+                        yield entry[3]
+                    else:
+                        heapq.heappush(self._parked.setdefault(name, []), entry)
+
+    def _watch_clock(self, now: datetime.datetime) -> None:
+        """When the clock was set back, make due what was recorded while it was ahead."""
+        if now + CLOCK_JUMP < self._latest:
+            self._rebuild(lambda each: now if each.recorded_at > now + CLOCK_JUMP else each.due_at)
+        self._latest = now
+
+    def _rebuild(self, due_at: Callable[[Delivery], datetime.datetime]) -> None:
+        entries = [*itertools.chain(*self._due, *self._parked.values())]
+        self._due = ([], [])
+        self._parked = {}
+        for retry, _, order, delivery in entries:
+            if self._is_kept(delivery):
+                heapq.heappush(self._due[retry], (retry, due_at(delivery), order, delivery))
 
     def _room(self) -> int:
         taken = self._counts[DeliveryStatus.PENDING] + self._counts[DeliveryStatus.DELIVERING]
@@ -123,9 +261,13 @@ class MemoryStore(Store):
         self._kept[delivery.id] = delivery
         self._counts[delivery.status] += 1
         if delivery.status is DeliveryStatus.PENDING:
-            heapq.heappush(self._due, (delivery.due_at, next(self._order), delivery))
+            retry = bool(delivery.attempts)
+            entry = (retry, delivery.due_at, next(self._order), delivery)
+            heapq.heappush(self._due[retry], entry)
             self._drop_stale()
-        elif delivery.status.finished:
+        elif delivery.status is DeliveryStatus.DELIVERING:
+            self._delivering[delivery.id] = delivery
+        else:
             self._finish(delivery)
 
     def _finish(self, delivery: Delivery) -> None:
@@ -133,6 +275,15 @@ class MemoryStore(Store):
         finished.append(delivery.id)
         if len(finished) > self.keep:
             self._forget(self._kept[finished[0]])
+
+    def _expired(self, retention: Retention, now: datetime.datetime) -> Iterator[Delivery]:
+        for status, ids in self._finished.items():
+            excess = 0 if retention.count is None else len(ids) - retention.count
+            oldest = retention.oldest(status, now)
+            for index, delivery_id in enumerate(list(ids)):
+                delivery = self._kept[delivery_id]
+                if index < excess or (oldest is not None and delivery.created_at < oldest):
+                    yield delivery
 
     def _forget(self, delivery: Delivery) -> None:
         self._count_out(delivery)
@@ -142,15 +293,53 @@ class MemoryStore(Store):
         self._counts[delivery.status] -= 1
         if delivery.status.finished:
             self._finished[delivery.status].remove(delivery.id)
+        else:
+            self._delivering.pop(delivery.id, None)
+
+    def _count_outcome(self, delivery: Delivery) -> None:
+        figures = figures_of(delivery)
+        if figures is None:
+            return
+        hour, outcome, seconds = figures
+        key = (hour, delivery.webhook, outcome)
+        if key not in self._outcomes:
+            old = [each for each in self._outcomes if each[0] < hour - SHOWN]
+            for each in old:
+                del self._outcomes[each]
+        count, total, slowest = self._outcomes.get(key, (0, 0.0, 0.0))
+        self._outcomes[key] = [count + 1, total + seconds, max(slowest, seconds)]
+
+    def _hours(self, since: datetime.datetime) -> Iterator[HourlyOutcome]:
+        for (hour, webhook, outcome), (count, seconds, slowest) in sorted(self._outcomes.items()):
+            if hour >= since:
+                yield HourlyOutcome(
+                    hour=hour,
+                    webhook=webhook,
+                    outcome=outcome,
+                    count=int(count),
+                    seconds=seconds,
+                    slowest=slowest,
+                )
 
     def _drop_stale(self) -> None:
         """Drop heap entries that are no longer the state kept: those on top, and all if they are
         many."""
-        if len(self._due) > 2 * self._counts[DeliveryStatus.PENDING] + 64:
-            self._due = [entry for entry in self._due if self._is_kept(entry[2])]
-            heapq.heapify(self._due)
-        while self._due and not self._is_kept(self._due[0][2]):
-            heapq.heappop(self._due)
+        entries = sum(map(len, self._due)) + sum(map(len, self._parked.values()))
+        if entries > 2 * self._counts[DeliveryStatus.PENDING] + 64:
+            self._rebuild(lambda each: each.due_at)
+        for heap in (*self._due, *self._parked.values()):
+            while heap and not self._is_kept(heap[0][3]):
+                heapq.heappop(heap)
 
     def _is_kept(self, delivery: Delivery) -> bool:
         return self._kept.get(delivery.id) is delivery
+
+
+def _anyone(_: str) -> bool:
+    return True
+
+
+def _is_over(lease_until: datetime.datetime | None, now: datetime.datetime) -> bool:
+    if lease_until is None:
+        return False
+    return lease_until <= now or lease_until > now + LONGEST_LEASE

@@ -1,0 +1,409 @@
+"""What every store must do, as tests for pytest; see ``changehook.testing.contracts``."""
+
+from __future__ import annotations
+
+import abc
+import datetime
+import threading
+from typing import Any
+
+from changehook.deliveries import Delivery, DeliveryStatus
+from changehook.errors import QueueFullError
+from changehook.inspection import (
+    DeliveryFilter,
+    DisabledWebhook,
+    Retention,
+    WebhookTally,
+    WorkerHeartbeat,
+)
+from changehook.interfaces import Store
+from changehook.testing.deliveries import (
+    LIMIT,
+    NOW,
+    delayed,
+    delivered,
+    failed,
+    later,
+    make_delivery,
+    raises,
+)
+
+__all__ = ["StoreContract"]
+
+
+class StoreContract(abc.ABC):
+    """What every store must do."""
+
+    @abc.abstractmethod
+    def make_store(self, capacity: int) -> Store:
+        """Return a fresh, empty store with places for ``capacity`` unfinished deliveries."""
+
+    def claim(self, store: Store, now: datetime.datetime = NOW) -> Delivery:
+        """Return a claimed delivery; there must be one that is due."""
+        (claimed,) = store.claim(now)
+        return claimed
+
+    def test_what_was_added_is_kept_exactly(self) -> None:
+        """A delivery comes back as it was added."""
+        store, delivery = self.make_store(10), make_delivery()
+        store.add([delivery])
+        assert store.get(delivery.id) == delivery
+        assert store.get("msg_unknown") is None
+
+    def test_a_claim_gives_what_has_been_due_longest(self) -> None:
+        """Deliveries are claimed in the order of their due time, each once, and none too early."""
+        store = self.make_store(10)
+        second, first, early = (make_delivery(due_at=later(s)) for s in (-1, -2, 60))
+        store.add([second, first, early])
+        claimed = [self.claim(store), self.claim(store)]
+        assert [delivery.id for delivery in claimed] == [first.id, second.id]
+        assert store.claim(NOW) == []
+        assert all(store.save(delivered(delivery)) for delivery in claimed)
+        assert store.next_due() == early.due_at
+
+    def test_deliveries_due_together_keep_their_order(self) -> None:
+        """First in, first out among equals."""
+        store = self.make_store(100)
+        added = [make_delivery() for _ in range(20)]
+        store.add(added)
+        assert [self.claim(store).id for _ in added] == [delivery.id for delivery in added]
+
+    def test_a_claim_counts_the_attempt_and_is_kept(self) -> None:
+        """A worker that dies has used an attempt."""
+        store, delivery = self.make_store(10), make_delivery()
+        store.add([delivery])
+        claimed = self.claim(store)
+        assert claimed == delivery.claimed(claimed.lease_until) == store.get(delivery.id)
+        assert claimed.attempt_number == 1
+
+    def test_attempts_are_kept(self) -> None:
+        """What an attempt recorded comes back exactly."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        done = failed(self.claim(store))
+        assert store.save(done)
+        assert store.get(done.id) == done
+
+    def test_a_retry_is_claimed_when_it_is_due(self) -> None:
+        """A delivery that waits for its retry is not claimed before."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        assert store.save(delayed(self.claim(store), 60))
+        assert store.claim(later(59)) == []
+        assert self.claim(store, later(60)).attempt_number == 2
+
+    def test_an_overtaken_worker_changes_nothing(self) -> None:
+        """What a worker saves that no longer has the newest state is refused."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        claimed = self.claim(store)
+        assert store.save(delivered(claimed))
+        assert not store.save(failed(claimed))
+        assert not store.save(delivered(make_delivery().claimed()))
+        assert store.counts()[DeliveryStatus.DELIVERED] == 1
+
+    def test_a_full_store_takes_all_or_none(self) -> None:
+        """Nothing of a batch that has no room is kept, and finishing makes room."""
+        store = self.make_store(2)
+        store.add([make_delivery()])
+        assert raises(QueueFullError, lambda: store.add([make_delivery(), make_delivery()]))
+        assert store.counts()[DeliveryStatus.PENDING] == 1
+        store.save(delivered(self.claim(store)))
+        store.add([make_delivery(), make_delivery()])
+        assert store.counts()[DeliveryStatus.PENDING] == 2
+
+    def test_a_retry_by_hand_needs_room(self) -> None:
+        """A finished delivery comes back only if there is a place for it."""
+        store = self.make_store(1)
+        store.add([make_delivery()])
+        done = failed(self.claim(store))
+        store.save(done)
+        store.add([make_delivery()])
+        assert raises(QueueFullError, lambda: store.save(done.retried(NOW)))
+        assert store.get(done.id) == done
+
+    def test_a_pending_delivery_can_be_made_due_now(self) -> None:
+        """A retry by hand overrides the schedule, and the old due time leaves no trace."""
+        store = self.make_store(10)
+        delivery = make_delivery(due_at=later(3600))
+        store.add([delivery])
+        assert store.save(delivery.retried(NOW))
+        claimed = self.claim(store)
+        assert claimed.id == delivery.id
+        assert store.save(delivered(claimed))
+        assert store.next_due() is None
+        assert store.claim(later(7200)) == []
+
+    def test_many_retries_by_hand_leave_one_delivery(self) -> None:
+        """A pending delivery that is retried over and over is still claimed once."""
+        store = self.make_store(10)
+        delivery = make_delivery()
+        store.add([delivery])
+        for _ in range(200):
+            delivery = delivery.retried(NOW)
+            assert store.save(delivery)
+        assert self.claim(store).id == delivery.id
+        assert store.claim(NOW) == []
+
+    def test_counts_name_every_status(self) -> None:
+        """Each status is counted, also with none in it."""
+        store = self.make_store(10)
+        assert store.counts() == dict.fromkeys(DeliveryStatus, 0)
+        store.add([make_delivery() for _ in range(4)])
+        store.save(delivered(self.claim(store)))
+        store.save(failed(self.claim(store)))
+        self.claim(store)
+        assert store.counts() == {
+            DeliveryStatus.PENDING: 1,
+            DeliveryStatus.DELIVERING: 1,
+            DeliveryStatus.DELIVERED: 1,
+            DeliveryStatus.FAILED: 1,
+            DeliveryStatus.SKIPPED: 0,
+        }
+
+    def test_find_gives_the_newest_first(self) -> None:
+        """The limit keeps the newest."""
+        store = self.make_store(10)
+        added = [make_delivery(created_at=later(seconds)) for seconds in range(5)]
+        for delivery in added:
+            store.add([delivery])
+        assert store.find(DeliveryFilter(), 2) == [added[4], added[3]]
+        assert store.find(DeliveryFilter()) == added[::-1]
+
+    def test_find_obeys_every_argument_of_the_filter(self) -> None:
+        """Each argument of a filter leaves out what does not agree with it."""
+        store = self.make_store(10)
+        wanted = make_delivery(
+            webhook="one", model="device", created_at=later(10), event="job.done"
+        )
+        store.add([wanted, make_delivery()])
+        waiting = delayed(self.claim(store), 900)
+        store.save(waiting)
+        filters: list[dict[str, Any]] = [
+            {"webhook": "one"},
+            {"model": "device"},
+            {"since": later(10)},
+            {"text": "job.done"},
+            {"failing": True},
+            {"status": "pending", "failing": True, "webhook": "one", "until": later(11)},
+        ]
+        for criteria in filters:
+            found = store.find(DeliveryFilter(**criteria))
+            assert [delivery.id for delivery in found] == [wanted.id], criteria
+        assert [d.id for d in store.find(DeliveryFilter(until=later(10)))] != [wanted.id]
+        assert store.find(DeliveryFilter(text="nowhere")) == []
+
+    def test_remove_takes_only_what_nobody_changed(self) -> None:
+        """A delivery that moved on since it was looked at stays."""
+        store = self.make_store(10)
+        moved, still = make_delivery(), make_delivery(due_at=later(60))
+        store.add([moved, still])
+        claimed = self.claim(store)
+        assert store.remove([moved, still, make_delivery()]) == 1
+        assert store.get(still.id) is None
+        assert store.next_due() == claimed.lease_until
+
+    def test_an_id_that_is_kept_is_passed_over(self) -> None:
+        """Whoever does not know whether an add went through adds again, and nothing is doubled."""
+        store = self.make_store(3)
+        first, second = make_delivery(), make_delivery()
+        store.add([first])
+        claimed = self.claim(store)
+        store.add([first, second])
+        assert store.get(first.id) == claimed
+        assert store.counts()[DeliveryStatus.PENDING] == 1
+
+    def test_a_claim_takes_as_many_as_are_wanted(self) -> None:
+        """In their order, and no more than the limit."""
+        store = self.make_store(10)
+        added = [make_delivery() for _ in range(5)]
+        store.add(added)
+        assert [each.id for each in store.claim(NOW, limit=3)] == [each.id for each in added[:3]]
+        assert len(store.claim(NOW, limit=3)) == 2
+
+    def test_first_attempts_go_before_retries(self) -> None:
+        """A heap of retries that have been due for longer does not hold up what is new."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        store.save(delayed(self.claim(store), -60))
+        fresh = make_delivery()
+        store.add([fresh])
+        assert store.claim(NOW)[0].id == fresh.id
+
+    def test_who_is_not_admitted_holds_up_nobody(self) -> None:
+        """A webhook without a free worker is passed over, however much of it is due before."""
+        store = self.make_store(200)
+        store.add([make_delivery(webhook="busy") for _ in range(100)])
+        idle = make_delivery(webhook="idle")
+        store.add([idle])
+        found = store.claim(NOW, limit=2, admit=lambda webhook: webhook != "busy")
+        assert [each.id for each in found] == [idle.id]
+        assert store.next_due(without={"busy"}) == found[0].lease_until
+        assert store.next_due() == NOW
+        places = iter([True, True, False])
+        assert len(store.claim(NOW, limit=5, admit=lambda _: next(places))) == 2
+        assert len(store.claim(NOW, limit=200)) == 98
+
+    def test_a_dead_workers_delivery_is_due_at_the_end_of_its_lease(self) -> None:
+        """Not before; and the attempt that nobody came back from counts and is recorded."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        (dead,) = store.claim(NOW, lease=lambda _: 50.0)
+        assert dead.lease_until == later(50) == store.next_due()
+        assert store.claim(later(49)) == []
+        second = self.claim(store, later(50))
+        assert (second.id, second.attempt_number) == (dead.id, 2)
+        assert [attempt.error_class for attempt in second.attempts] == ["lost"]
+        assert store.get(dead.id) == second
+
+    def test_a_worker_whose_lease_ended_is_fenced_off(self) -> None:
+        """What it says later changes nothing, neither before the next worker is done nor after."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        dead = self.claim(store)
+        second = self.claim(store, later(3600))
+        assert not store.save(failed(dead))
+        assert store.save(delivered(second))
+        assert not store.save(failed(dead))
+        assert store.counts()[DeliveryStatus.DELIVERED] == 1
+
+    def test_a_clock_that_was_ahead_holds_up_nothing(self) -> None:
+        """What was recorded, planned or leased while the clock was a day ahead is due at once."""
+        store = self.make_store(10)
+        ahead = later(86400)
+        store.add([make_delivery(created_at=ahead, due_at=ahead)])
+        store.add([make_delivery(webhook="leased")])
+        assert len(store.claim(ahead, limit=2, lease=lambda _: 45.0)) == 2
+        store.add([make_delivery(created_at=ahead, due_at=ahead)])
+        assert len(store.claim(NOW, limit=5)) == 3
+
+    def test_a_released_delivery_has_not_been_attempted(self) -> None:
+        """It is due as it was, and no attempt counts."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        assert store.save(self.claim(store).released())
+        again = self.claim(store)
+        assert (again.attempt_number, again.attempts) == (1, ())
+
+    def test_pages_are_stable(self) -> None:
+        """What is added or removed between two pages neither repeats nor hides anything."""
+        store = self.make_store(100)
+        added = [make_delivery(created_at=later(number // 3)) for number in range(30)]
+        store.add(added)
+        expected = sorted(added, key=lambda each: each.position, reverse=True)
+        first = store.find(DeliveryFilter(), 10)
+        store.add([make_delivery(created_at=later(99))])
+        store.remove(first)
+        second = store.find(DeliveryFilter(), 10, first[-1].position)
+        third = store.find(DeliveryFilter(), None, second[-1].position)
+        assert [*first, *second, *third] == expected
+
+    def test_the_oldest_pending_come_first(self) -> None:
+        """For whoever moves deliveries over in their order."""
+        store = self.make_store(10)
+        added = [make_delivery(created_at=later(seconds)) for seconds in range(3)]
+        for delivery in reversed(added):
+            store.add([delivery])
+        assert store.oldest(2) == added[:2]
+
+    def test_many_are_saved_each_for_itself(self) -> None:
+        """One that was overtaken does not keep the others from being saved."""
+        store = self.make_store(10)
+        added = [make_delivery() for _ in range(3)]
+        store.add(added)
+        overtaken = self.claim(store)
+        assert store.save_all([each.retried(NOW) for each in added]) == 2
+        assert store.get(overtaken.id) == overtaken
+
+    def test_deliveries_are_counted_by_filter(self) -> None:
+        """The count is that of what would be found."""
+        store = self.make_store(10)
+        store.add([make_delivery(model=f"m{number % 3}") for number in range(10)])
+        assert store.count(DeliveryFilter(model="m0")) == 4
+        assert store.count(DeliveryFilter(model="m9")) == 0
+
+    def test_the_class_of_the_last_error_is_found(self) -> None:
+        """An earlier attempt's class does not count."""
+        store = self.make_store(10)
+        store.add([make_delivery()])
+        dead = self.claim(store)
+        second = self.claim(store, later(3600))
+        assert [each.id for each in store.find(DeliveryFilter(error_class="lost"))] == [dead.id]
+        store.save(delivered(second))
+        assert store.find(DeliveryFilter(error_class="lost")) == []
+
+    def test_what_is_finished_is_purged_by_age_and_count(self) -> None:
+        """What is pending or being attempted stays, however old."""
+        store = self.make_store(100)
+        store.add([make_delivery(created_at=later(number)) for number in range(10)])
+        for claimed in store.claim(NOW, limit=9):
+            store.save(delivered(claimed))
+        self.claim(store)
+        store.add([make_delivery(created_at=later(-9999))])
+        nothing = Retention(delivered=None, failed=None, count=None)
+        assert store.purge(nothing, later(9999)) == 0
+        assert store.purge(Retention(delivered=60), later(62.5)) == 3
+        assert store.purge(Retention(delivered=None, count=4), NOW, limit=1) == 1
+        assert store.purge(Retention(delivered=None, count=4), NOW) == 1
+        left = store.find(DeliveryFilter(status=DeliveryStatus.DELIVERED))
+        assert [each.created_at for each in left] == [later(second) for second in (8, 7, 6, 5)]
+        assert store.counts()[DeliveryStatus.PENDING] == 1
+
+    def test_a_webhook_is_disabled_until_it_is_enabled(self) -> None:
+        """The first reason stays."""
+        store = self.make_store(10)
+        gone = DisabledWebhook(webhook="a", reason="410", at=NOW)
+        assert store.disable(gone)
+        assert not store.disable(DisabledWebhook(webhook="a", reason="by hand", at=later(1)))
+        assert store.disabled() == {"a": gone}
+        assert store.enable("a")
+        assert not store.enable("a")
+        assert store.disabled() == {}
+
+    def test_figures_are_kept(self) -> None:
+        """Outcomes by hour, workers, and how often webhooks were asked, with the last reason."""
+        store = self.make_store(10)
+        worker = WorkerHeartbeat(
+            worker="w", host="h", pid=1, threads=2, busy=1, started_at=NOW, seen_at=NOW
+        )
+        store.report(worker, [WebhookTally(webhook="a", matched=2, reason="old", reason_at=NOW)])
+        store.report(None, [WebhookTally(webhook="a", not_matched=1, unresolvable=3)])
+        store.report(None, [WebhookTally(webhook="a", reason="new", reason_at=later(1))])
+        store.add([make_delivery() for _ in range(3)])
+        store.save(delivered(self.claim(store)))
+        store.save(delayed(self.claim(store), 60))
+        stats = store.stats(later(30))
+        assert stats.counts == store.counts()
+        assert stats.age_of_oldest_due == 30
+        assert stats.workers == (worker,)
+        assert stats.webhooks == (
+            WebhookTally(
+                webhook="a",
+                matched=2,
+                not_matched=1,
+                unresolvable=3,
+                reason="new",
+                reason_at=later(1),
+            ),
+        )
+        hours = {(each.hour, each.outcome): (each.count, each.slowest) for each in stats.hours}
+        assert hours == {(NOW, "delivered"): (1, 0.1), (NOW, "retried"): (1, 0.1)}
+
+    def test_threads_never_claim_the_same_delivery(self) -> None:
+        """Every delivery is claimed exactly once, however many workers there are."""
+        store = self.make_store(500)
+        store.add([make_delivery() for _ in range(400)])
+        claimed: list[str] = []
+
+        def work() -> None:
+            while found := store.claim(NOW, limit=2):
+                claimed.extend(delivery.id for delivery in found)
+                assert all(store.save(delivered(delivery)) for delivery in found)
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT)
+        assert len(claimed) == len(set(claimed)) == 400
+        assert store.counts()[DeliveryStatus.DELIVERED] == 400
