@@ -293,7 +293,14 @@ class Delivery:
         return self._moved(status=DeliveryStatus.SKIPPED, reason=reason, lease_until=None)
 
     def _moved(self, **changes: Any) -> Delivery:
-        return attrs.evolve(self, revision=self.revision + 1, **changes)
+        """Return a copy with changes; only these are checked, the rest has been."""
+        moved = object.__new__(type(self))
+        for name in _DELIVERY:
+            value = changes[name] if name in changes else getattr(self, name)
+            object.__setattr__(moved, name, value)
+        object.__setattr__(moved, "revision", self.revision + 1)
+        check_fields(moved, {name: _DELIVERY[name] for name in changes})
+        return moved
 
     def to_json(self) -> str:
         """Return the delivery as a JSON message for a broker or a store; it holds no secret."""

@@ -105,7 +105,7 @@ def test_two_runs_at_once_share_the_work():
     """What another thread claimed meanwhile is not waited for."""
     queue = queue_with(delivered)
     queue.put([make_delivery()])
-    queue.store.claim = lambda now: []
+    queue.store.claim = lambda now, limit: []
     assert queue.run() == []
 
 

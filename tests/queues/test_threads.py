@@ -107,7 +107,7 @@ def test_workers_work_at_the_same_time(start):
         return delivered(claimed)
 
     queue = start(perform, workers=4)
-    queue.put([make_delivery(webhook=f"w{n % 2}") for n in range(8)])
+    queue.put([make_delivery(webhook=f"w{n % 4}") for n in range(8)])
     assert until(lambda: queue.counts()[DeliveryStatus.DELIVERED] == 8)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 from collections.abc import Callable, Sequence
 
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import QueueClosedError
-from changehook.inspection import DeliveryFilter
 from changehook.models import utcnow
 from changehook.queues.stored import StoredQueue
 from changehook.stores.memory import MemoryStore
@@ -51,10 +51,14 @@ class InMemoryQueue(StoredQueue):
             QueueError: no emitter is attached.
         """
         self._performer()
-        now, performed = self.clock(), []
-        pending = self.store.find(DeliveryFilter(status=DeliveryStatus.PENDING))
-        for _ in [delivery for delivery in pending if delivery.due_at <= now]:
-            performed += [self._perform(each) for each in self.store.claim(now)]
+        pending = self.counts()[DeliveryStatus.PENDING]
+        due = collections.deque(self.store.claim(self.clock(), limit=pending))
+        performed = []
+        try:
+            while due:
+                performed.append(self._perform(due.popleft()))
+        finally:
+            self.store.save_all([each.released() for each in due])
         return performed
 
     def close(self, timeout: float = 10.0) -> int:

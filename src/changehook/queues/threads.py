@@ -29,7 +29,7 @@ from changehook.inspection import (
 from changehook.interfaces import Store
 from changehook.models import utcnow
 from changehook.queues.stored import LEASE_BEYOND_DEADLINE, StoredQueue
-from changehook.shares import Shares
+from changehook.shares import Admission, Shares
 from changehook.stores.memory import MemoryStore
 
 __all__ = ["ThreadPoolQueue"]
@@ -292,36 +292,31 @@ class ThreadPoolQueue(StoredQueue):
     def _claim(self, limit: int) -> tuple[tuple[Delivery, str] | None, float]:
         now = self.clock()
         terms = functools.cache(self._terms)
-        admitted: collections.Counter[str] = collections.Counter()
-        refused: set[str] = set()
-
-        def admit(webhook: str) -> bool:
-            admits = self._shares.admit(terms(webhook).receiver)
-            if admits:
-                admitted[webhook] += 1
-            else:
-                refused.add(webhook)
-            return admits
-
-        def lease(webhook: str) -> float:
-            return terms(webhook).timeout + LEASE_BEYOND_DEADLINE
-
-        claimed: list[Delivery] = []
-        due = None
+        admission = Admission(self._shares, lambda webhook: terms(webhook).receiver)
+        claim = functools.partial(
+            self.store.claim,
+            now,
+            limit=limit,
+            admit=admission,
+            lease=lambda webhook: terms(webhook).timeout + LEASE_BEYOND_DEADLINE,
+        )
+        claimed: list[tuple[Delivery, str]] = []
         try:
-            claimed = self.store.claim(now, limit=limit, admit=admit, lease=lease)
-            due = self.store.next_due(refused) if len(claimed) in (0, limit) else None
+            found = claim()
+            if not found and admission.may_spare:
+                admission.spare()
+                found = claim()
+            claimed = [(each, terms(each.webhook).receiver) for each in found]
+            due = self.store.next_due(admission.refused) if len(found) in (0, limit) else None
             self._complaint = ""
         except Exception as error:
             self._complain(error)
             due = now + datetime.timedelta(seconds=STORE_PAUSE)
-        admitted.subtract(delivery.webhook for delivery in claimed)
-        for webhook in admitted.elements():
-            self._shares.give_back(terms(webhook).receiver)
-        self._ready.extend((each, terms(each.webhook).receiver) for each in claimed)
+        admission.settle(receiver for _, receiver in claimed)
+        self._ready.extend(claimed)
         waits = [LONGEST_WAIT if due is None else max(0.0, (due - now).total_seconds())]
-        if refused:
-            waits.append(LONGEST_WAIT if (opens := self._shares.wait()) is None else opens)
+        if admission.refused and (opens := self._shares.wait()) is not None:
+            waits.append(opens)
         return (self._ready.popleft() if claimed else None), min(waits)
 
     def _complain(self, error: Exception) -> None:

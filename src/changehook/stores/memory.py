@@ -145,9 +145,11 @@ class MemoryStore(Store):
         """Return the deliveries that agree with the filter, those of the highest position first."""
         with self._lock:
             kept = list(self._kept.values())
-        kept.sort(key=lambda delivery: delivery.position, reverse=True)
-        found = (each for each in kept if after is None or each.position < after)
-        return list(itertools.islice(filter(where.wants, found), limit))
+        found = [each for each in kept if where.wants(each)]
+        found.sort(key=lambda delivery: delivery.position, reverse=True)
+        return list(
+            itertools.islice((each for each in found if not after or each.position < after), limit)
+        )
 
     def counts(self) -> dict[DeliveryStatus, int]:
         """Return how many deliveries are kept in each status."""

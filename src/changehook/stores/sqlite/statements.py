@@ -147,7 +147,7 @@ def write_tally(transaction: Transaction, tally: WebhookTally) -> None:
         " matched = matched + excluded.matched,"
         " not_matched = not_matched + excluded.not_matched,"
         " unresolvable = unresolvable + excluded.unresolvable,"
-        " reason = iif(excluded.reason_at IS NULL, reason, excluded.reason),"
+        " reason = CASE WHEN excluded.reason_at IS NULL THEN reason ELSE excluded.reason END,"
         " reason_at = coalesce(excluded.reason_at, reason_at)",
         (
             tally.webhook,
