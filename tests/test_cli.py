@@ -51,7 +51,7 @@ CHANGE = {
     "snapshots": {"prechange": None, "postchange": {"address": "192.0.2.10/24"}},
 }
 PLANNED = {**CHANGE, "data": {"address": "192.0.2.10/24", "status": {"value": "planned"}}}
-COMMANDS = ("receiver", "demo", "check", "explain", "render", "emit")
+COMMANDS = ("receiver", "demo", "check", "explain", "render", "emit", "queue", "worker")
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 

@@ -301,16 +301,25 @@ def test_the_reference_states_every_limit_of_templates() -> None:
 
 def test_every_command_and_option_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     """The tables of the command line name every command and every option, and no others."""
-    commands = re.findall(r"^    (\w+)  ", help_of(capsys), re.MULTILINE)
-    assert commands
-    assert [row.split()[0] for row in rows(page("command-line"), "Command line")] == commands
-    options = {name: set(re.findall(r"--[a-z-]+", help_of(capsys, name))) for name in commands}
+    commands = commands_of(capsys)
+    assert {"demo", "queue list", "worker"} <= set(commands)
+    table = rows(page("command-line"), "Command line")
+    assert [re.sub(r" [A-Z(].*", "", row) for row in table] == commands
+    helps = {name: help_of(capsys, *name.split()) for name in commands}
+    options = {name: set(re.findall(r"--[a-z-]+", text)) for name, text in helps.items()}
     documented = rows(page("command-line"), "Options")
     for row, (where, _) in documented.items():
         option = row.split()[0]
         of = [name for name in commands if option in options[name]]
-        assert of == (commands if where == "every command" else re.findall(r"`([a-z]+)`", where))
+        assert of == (commands if where == "every command" else re.findall(r"`([a-z ]+)`", where))
     assert {row.split()[0] for row in documented} >= {"--help", *set().union(*options.values())}
+
+
+def commands_of(capsys: pytest.CaptureFixture[str], *above: str) -> list[str]:
+    """Return the commands in the order of the help, each with those that it stands under."""
+    names = re.findall(r"^    (\w+)  ", help_of(capsys, *above), re.MULTILINE)
+    inner = [commands_of(capsys, *above, name) or [" ".join((*above, name))] for name in names]
+    return [name for below in inner for name in below]
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *command: str) -> str:

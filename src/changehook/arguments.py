@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from changehook.errors import ConfigurationError
+from changehook.models import utcnow
+from changehook.network import NetworkPolicy
 
-__all__ = ["Parser", "count", "located", "of_options", "size"]
+__all__ = [
+    "ALLOW",
+    "FILE",
+    "Add",
+    "Parser",
+    "command",
+    "count",
+    "duration",
+    "located",
+    "moment",
+    "network_of",
+    "of_options",
+    "size",
+]
+
+FILE = "the webhooks: a .toml or .json file"
+ALLOW = "an address, network or host name to open; or internal: private and loopback addresses"
+ALLOW += " of hosts that stand in FILE; may be repeated"
 
 _OPTION = re.compile(r"--[a-z-]{1,20}")
 _CHOICE = re.compile(r"invalid choice: .*(?= \(choose from)", re.DOTALL)
 _VALUE = re.compile(r"ignored explicit argument .*", re.DOTALL)
 _SIZE = re.compile(r"([0-9]{1,12})(B|kB|MB|GB|KiB|MiB|GiB)?", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
+
+Add = Callable[..., object]
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +61,22 @@ def _shown(word: str) -> str:
     return name + equals.replace("=", "=***") if _OPTION.fullmatch(name) else "***"
 
 
+def command(commands: Any, run: Callable[[argparse.Namespace], int]) -> Add:
+    """Add the command that a function performs: its name, and its docstring as help."""
+    text = inspect.getdoc(run) or ""
+    parser = commands.add_parser(
+        run.__name__.removeprefix("_"),
+        help=text.partition(".")[0].lower(),
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    add: Add = parser.add_argument
+    add("--json", action="store_true", help="print JSON, for programs")
+    return add
+
+
 def size(text: str) -> int:
     if not (match := _SIZE.fullmatch(text)):
         raise argparse.ArgumentTypeError("expected a size such as 500, 64kB, 10MB or 1GiB")
@@ -41,9 +84,44 @@ def size(text: str) -> int:
 
 
 def count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError("expected a number of requests, 1 or more")
+    if not _COUNT.fullmatch(text) or int(text) == 0:
+        raise argparse.ArgumentTypeError("expected a number, 1 or more")
     return int(text)
+
+
+def duration(text: str) -> float:
+    """Return seconds."""
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise argparse.ArgumentTypeError("expected a time such as 90m, 24h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def moment(text: str) -> datetime.datetime:
+    """Return a moment in UTC: of ISO 8601, in UTC unless it names a zone; or so long ago."""
+    try:
+        if match := _DURATION.fullmatch(text):
+            ago = datetime.timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+            return utcnow() - ago
+        found = datetime.datetime.fromisoformat(text)
+        zoned = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+        return zoned.astimezone(datetime.UTC)
+    except (ValueError, OverflowError):
+        expected = "expected how long ago, such as 24h, or ISO 8601, such as 2026-01-31T12:00"
+        raise argparse.ArgumentTypeError(expected) from None
+
+
+def network_of(allow: list[str]) -> NetworkPolicy:
+    """Return the policy that the words after ``--allow`` describe.
+
+    Raises:
+        ConfigurationError: one is no address, network or host name.
+    """
+    opened = [each for each in allow if each != "internal"]
+    try:
+        return NetworkPolicy(allow=opened, internal_hosts="internal" in allow)
+    except ConfigurationError as error:
+        raise of_options(error) from None
 
 
 def located(path: str, error: ConfigurationError) -> ConfigurationError:

@@ -6,7 +6,6 @@ import argparse
 import collections
 import contextlib
 import importlib.metadata
-import inspect
 import json
 import os
 import sys
@@ -14,11 +13,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import attrs
 
-from changehook.arguments import Parser, count, located, of_options, size
+from changehook.arguments import (
+    ALLOW,
+    FILE,
+    Add,
+    Parser,
+    command,
+    count,
+    located,
+    network_of,
+    of_options,
+    size,
+)
+from changehook.cli_queue import add_queue
+from changehook.cli_worker import add_worker
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.demo import demonstrate, request_document
 from changehook.emitter import Emitter
@@ -31,7 +43,7 @@ from changehook.errors import (
     hides_locals,
 )
 from changehook.models import Change
-from changehook.network import NetworkPolicy
+from changehook.printing import DONE, INTERRUPTED, NO, WRONG_USAGE, answer, complain, put_out
 from changehook.queues.memory import InMemoryQueue
 from changehook.receiver import Behaviour, ReceivedRequest, Receiver
 from changehook.retries import RetryPolicy
@@ -40,14 +52,11 @@ from changehook.webhooks import Webhook
 
 __all__ = ["main"]
 
-DONE, NO, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 SHOWN_RESPONSE = 200
 ANSWER_TIME = 2.0
 DRIP_TIME = 600.0
-FILE = "the webhooks: a .toml or .json file"
 ONCE = RetryPolicy(schedule=(0,))
 
-_Add = Callable[..., object]
 _OnRequest = Callable[[ReceivedRequest], None]
 
 
@@ -71,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except ChangehookError as error:
-        _complain(str(error))
+        complain(str(error))
         return WRONG_USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -92,37 +101,21 @@ def _parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("changehook")
     parser.add_argument("--version", action="version", version=f"changehook {version}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_behaviour(_command(commands, _receiver))
-    _command(commands, _demo)
-    _command(commands, _check)("file", metavar="FILE", help=FILE)
-    _add_change(_command(commands, _explain))
-    add = _add_change(_command(commands, _render))
+    _add_behaviour(command(commands, _receiver))
+    command(commands, _demo)
+    command(commands, _check)("file", metavar="FILE", help=FILE)
+    _add_change(command(commands, _explain))
+    add = _add_change(command(commands, _render))
     add("--reveal", action="store_true", help="hide nothing; this may show secrets")
-    add = _add_change(_command(commands, _emit))
-    opens = "an address, network or host name to open; or internal: private and loopback addresses"
-    opens += " of hosts that stand in FILE; may be repeated"
-    add("--allow", metavar="NETWORK", action="append", default=[], help=opens)
+    add = _add_change(command(commands, _emit))
+    add("--allow", metavar="NETWORK", action="append", default=[], help=ALLOW)
     add("--timeout", metavar="SECONDS", type=float, help="for an attempt, in place of FILE's")
+    add_queue(commands)
+    add_worker(commands)
     return parser
 
 
-def _command(commands: Any, run: Callable[[argparse.Namespace], int]) -> _Add:
-    """Add the command that a function performs: its name, and its docstring as help."""
-    text = inspect.getdoc(run) or ""
-    parser = commands.add_parser(
-        run.__name__.removeprefix("_"),
-        help=text.partition(".")[0].lower(),
-        description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
-    add: _Add = parser.add_argument
-    add("--json", action="store_true", help="print JSON, for programs")
-    return add
-
-
-def _add_change(add: _Add) -> _Add:
+def _add_change(add: Add) -> Add:
     add("file", metavar="FILE", help=FILE)
     form = "a JSON file in the form of the default body; - for standard input"
     add("change", metavar="CHANGE", help=form)
@@ -130,7 +123,7 @@ def _add_change(add: _Add) -> _Add:
     return add
 
 
-def _add_behaviour(add: _Add) -> None:
+def _add_behaviour(add: Add) -> None:
     verify = "say whether a request is signed with SECRET, or env:NAME; may be repeated"
     add("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
     add("--port", type=int, default=9000, help="the port; 0 for any free one (9000)")
@@ -158,13 +151,13 @@ def _receiver(options: argparse.Namespace) -> int:
 
     def on_request(request: ReceivedRequest) -> None:
         if options.json:
-            _print(json.dumps(request_document(request)))
+            put_out(json.dumps(request_document(request)))
         answering.append(threading.current_thread())
         if request.number == options.count:
             reached.set()
 
     with _listening(options, on_request) as receiver, contextlib.suppress(KeyboardInterrupt):
-        _print(receiver.banner, sys.stderr if options.json else None)
+        put_out(receiver.banner, sys.stderr if options.json else None)
         reached.wait()
         # A thread ends with its connection, once the answer is out; one kept alive may not end.
         give_up = time.monotonic() + options.delay + (DRIP_TIME if options.drip else ANSWER_TIME)
@@ -196,7 +189,7 @@ def _demo(options: argparse.Namespace) -> int:
     example: changehook demo
     """
     demo = demonstrate()
-    _answer(options, demo.to_dict(), str(demo))
+    answer(options, demo.to_dict(), str(demo))
     return NO if demo.problems else DONE
 
 
@@ -212,12 +205,12 @@ def _check(options: argparse.Namespace) -> int:
         webhooks = [webhook.to_dict() for webhook in load_webhooks(options.file)]
     except ConfigurationError as error:
         faults = [attrs.asdict(fault) for fault in error.faults]
-        _answer(options, {"valid": False, "faults": faults, "webhooks": []}, "")
-        _complain(str(located(options.file, error)))
+        answer(options, {"valid": False, "faults": faults, "webhooks": []}, "")
+        complain(str(located(options.file, error)))
         return NO
     head = f"{options.file}: valid, webhooks: {len(webhooks)}"
     document = {"valid": True, "faults": [], "webhooks": webhooks}
-    _answer(options, document, "\n".join([head, *map(_row, webhooks)]))
+    answer(options, document, "\n".join([head, *map(_row, webhooks)]))
     return DONE
 
 
@@ -238,7 +231,7 @@ def _explain(options: argparse.Namespace) -> int:
     explanations = emitter.explain(**attrs.asdict(change, recurse=False))
     fires = any(each.fires for each in explanations)
     document = {"fires": fires, "webhooks": [each.to_dict() for each in explanations]}
-    _answer(options, document, "\n".join(map(_explained, explanations)))
+    answer(options, document, "\n".join(map(_explained, explanations)))
     return DONE if fires else NO
 
 
@@ -253,7 +246,7 @@ def _render(options: argparse.Namespace) -> int:
     emitter, change = _prepared(options)
     names = [webhook.name for webhook in emitter.webhooks.all()]
     rendered = [_rendered(emitter, name, change, options.reveal) for name in names]
-    _answer(options, {"webhooks": rendered}, "\n".join(map(_shown, rendered)))
+    answer(options, {"webhooks": rendered}, "\n".join(map(_shown, rendered)))
     return DONE if rendered and not any(each["error"] for each in rendered) else NO
 
 
@@ -292,7 +285,7 @@ def _emit(options: argparse.Namespace) -> int:
     fired, sent = [each.to_dict() for each in explanations], list(map(_sent, deliveries))
     how = "One attempt each, nothing is retried:" if deliveries else "Nothing is sent."
     text = "\n".join([*map(_explained, explanations), "", how, *map(_outcome, deliveries)])
-    _answer(options, {"webhooks": fired, "deliveries": sent}, text)
+    answer(options, {"webhooks": fired, "deliveries": sent}, text)
     delivered = [each.status is DeliveryStatus.DELIVERED for each in deliveries]
     return DONE if delivered and all(delivered) else NO
 
@@ -326,11 +319,10 @@ def _prepared(
     """Return an emitter of the chosen webhooks that makes one attempt each, and the change."""
     webhooks = _chosen(options)
     change, added = _change(options.change)
-    timeout, allow = getattr(options, "timeout", None), getattr(options, "allow", [])
+    timeout = getattr(options, "timeout", None)
     policy = {"retry": ONCE} if timeout is None else {"retry": ONCE, "timeout": timeout}
-    opened, internal = [each for each in allow if each != "internal"], "internal" in allow
+    network = network_of(getattr(options, "allow", []))
     try:
-        network = NetworkPolicy(allow=opened, internal_hosts=internal)
         once = [attrs.evolve(each, **policy) for each in webhooks]
     except ConfigurationError as error:
         raise of_options(error) from None
@@ -353,7 +345,7 @@ def _chosen(options: argparse.Namespace) -> list[Webhook]:
     if not found:
         names = ", ".join(each.name for each in webhooks) or "none"
         sought = "nothing found" if wanted is None else f'no webhook is named "{wanted}"'
-        _complain(f"{sought}; the webhooks of {options.file} are: {names}")
+        complain(f"{sought}; the webhooks of {options.file} are: {names}")
     return found
 
 
@@ -377,21 +369,3 @@ def _change(path: str) -> tuple[Change, Mapping[str, Any] | None]:
 
 def _explained(explanation: object) -> str:
     return str(explanation).replace("\n", "\n  ")
-
-
-def _answer(options: argparse.Namespace, document: dict[str, Any], text: str) -> None:
-    if options.json or text:
-        _print(json.dumps(document, indent=2) if options.json else text)
-
-
-def _complain(text: str) -> None:
-    _print("\n".join(f"changehook: {line}" for line in text.splitlines()), sys.stderr)
-
-
-def _print(text: str, stream: TextIO | None = None) -> None:
-    """Print at once, with nothing that a terminal obeys or that the encoding cannot hold."""
-    stream = stream or sys.stdout
-    encoding = stream.encoding or "utf-8"
-    clean = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
-    stream.write(clean.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    stream.flush()

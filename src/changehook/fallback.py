@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from changehook.deliveries import Delivery, DeliveryStatus
-from changehook.errors import QueueClosedError, QueueError
+from changehook.errors import QueueClosedError, QueueError, QueueFullError
 from changehook.forks import after_fork_in_child
 from changehook.interfaces import Store
 
@@ -46,6 +46,7 @@ class Fallback:
     def _forked(self) -> None:
         self._lock = threading.Lock()
         self._mover: threading.Thread | None = None
+        self._page = PAGE
         self.holds = False
 
     def start(self) -> None:
@@ -91,21 +92,30 @@ class Fallback:
                 if not self._move_page():
                     return
                 pause = FIRST_PAUSE
+            except QueueFullError:
+                # It takes all of a page or none, and may have room for some.
+                pause = self._pause(pause) if self._page == 1 else FIRST_PAUSE
+                self._page = max(1, self._page // 2)
             except QueueClosedError:
                 logger.error("the queue is closed; the fallback keeps its deliveries")
                 return
             except Exception as error:
                 problem = str(error) if isinstance(error, QueueError) else type(error).__name__
                 logger.warning("the fallback keeps its deliveries: %s", problem)
-                self._wait(self._closed, pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = self._pause(pause)
+
+    def _pause(self, seconds: float) -> float:
+        """Wait, and return how long to wait the next time."""
+        self._wait(self._closed, seconds)
+        return min(2 * seconds, LONGEST_PAUSE)
 
     def _move_page(self) -> bool:
         """Move the oldest deliveries over; return whether there were any."""
-        page = self.store.oldest(PAGE)
+        page = self.store.oldest(self._page)
         if page:
             self._put(page)
             self.store.remove(page)
+            self._page = min(2 * self._page, PAGE)
             return True
         with self._lock:
             self.holds = bool(self.store.oldest(1))

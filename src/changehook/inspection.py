@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -117,7 +118,7 @@ def figures_of(delivery: Delivery) -> tuple[datetime.datetime, str, float] | Non
 def _check_retention(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigurationError(Fault(f"/{field.name}", "expected a number above 0, or None"))
 
 
@@ -174,7 +175,7 @@ class WorkerHeartbeat:
     Args:
         worker: an id of its own.
         host, pid: where it runs.
-        threads: how many deliveries it can perform at once.
+        threads: how many deliveries it can perform at once; 0 once it has stopped.
         busy: how many it was performing.
         started_at, seen_at: aware UTC.
     """
@@ -188,8 +189,8 @@ class WorkerHeartbeat:
     seen_at: datetime.datetime
 
     def is_alive(self, now: datetime.datetime) -> bool:
-        """Return whether it reported within the last minute."""
-        return abs((now - self.seen_at).total_seconds()) < ALIVE_FOR
+        """Return whether it has not stopped, and reported within the last minute."""
+        return self.threads > 0 and abs((now - self.seen_at).total_seconds()) < ALIVE_FOR
 
 
 @attrs.frozen(kw_only=True)

@@ -111,24 +111,27 @@ class Scene:
 
 def measure(kind: str, well: int) -> dict[str, float]:
     """Return the ratios beside a receiver that hangs after ``well`` answers."""
-    with receiver(0.02) as healthy, receiver(3600, well) as hanging:
-        with Scene(healthy, hanging) as scene:
-            for _ in range(well):
-                scene.emitter.emit_change("created", "hanging", {"a": 1})
-            time.sleep(1)
-            alone = time.monotonic()
-            time.sleep(PHASE)
-            began = time.monotonic()
-            for _ in range(100):
-                scene.emitter.emit_change("created", "hanging", {"a": 1})
-            while not scene.queue._shares.resting():
-                time.sleep(0.05)
-            rests = time.monotonic()
-            time.sleep(PHASE)
-            base = scene.rate(alone, began)
-            slots = [began + half / 2 for half in range(int(2 * (rests - began)))]
-            worst = min(scene.rate(slot, slot + 0.5) for slot in slots)
-            after = scene.rate(rests, rests + PHASE)
+    with (
+        receiver(0.02) as healthy,
+        receiver(3600, well) as hanging,
+        Scene(healthy, hanging) as scene,
+    ):
+        for _ in range(well):
+            scene.emitter.emit_change("created", "hanging", {"a": 1})
+        time.sleep(1)
+        alone = time.monotonic()
+        time.sleep(PHASE)
+        began = time.monotonic()
+        for _ in range(100):
+            scene.emitter.emit_change("created", "hanging", {"a": 1})
+        while not scene.queue._shares.resting():
+            time.sleep(0.05)
+        rests = time.monotonic()
+        time.sleep(PHASE)
+        base = scene.rate(alone, began)
+        slots = [began + half / 2 for half in range(int(2 * (rests - began)))]
+        worst = min(scene.rate(slot, slot + 0.5) for slot in slots)
+        after = scene.rate(rests, rests + PHASE)
     return {HANGING.format(kind): base / worst, RESTING.format(kind): base / after}
 
 

@@ -51,6 +51,7 @@ class StoredQueue(InspectableQueue):
         """Begin as this process, with nothing left to write."""
         self._unsaved: dict[str, Delivery] = {}
         self._untold: list[WebhookTally] = []
+        self._has_worked = False
         self._started_at = self.clock()
         self._host = socket.gethostname()
         self._worker = f"{self._host}-{os.getpid()}-{os.urandom(3).hex()}"
@@ -193,7 +194,8 @@ class StoredQueue(InspectableQueue):
             started_at=self._started_at,
             seen_at=self.clock(),
         )
-        self.store.report(heartbeat, self._untold)
+        self._has_worked = self._has_worked or threads > 0
+        self.store.report(heartbeat if self._has_worked else None, self._untold)
         self._untold = []
 
     def _terms(self, webhook: str) -> Terms:

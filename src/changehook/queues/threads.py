@@ -103,13 +103,15 @@ class ThreadPoolQueue(StoredQueue):
         self._signals = 0
         self._freed = 0
         self._idle = 0
+        self._busy = 0
         self._watcher: threading.Thread | None = None
         self._putting = 0
         self._threads: list[threading.Thread] = []
         self._complaint = ""
         self._closing = False
         self._stopping = False
-        self._reported = self._purged = self._saved = time.monotonic()
+        self._purged = self._saved = time.monotonic()
+        self._reported = self._purged - REPORT_EVERY
         self._identify()
         self._at_exit = functools.partial(_close_at_exit, weakref.ref(self))
 
@@ -160,8 +162,9 @@ class ThreadPoolQueue(StoredQueue):
 
     def stats(self) -> QueueStats:
         """Return how the queue fares, this process included."""
+        works = self._threads and not self._closing
         with self._keeping_house:
-            self._report(len(self._threads), len(self._threads) - self._idle)
+            self._report(self.workers if works else 0, self._busy)
         return super().stats()
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> int:
@@ -330,6 +333,7 @@ class ThreadPoolQueue(StoredQueue):
         """Have another worker look out, and take what is due as well: one that rests, or a new
         one."""
         with self._work:
+            self._busy += 1
             if self._watcher is threading.current_thread():
                 self._watcher = None
                 self._work.notify()
@@ -374,7 +378,7 @@ class ThreadPoolQueue(StoredQueue):
                 self._save_unsaved()
             if now - self._reported >= REPORT_EVERY:
                 self._reported = now
-                self._report(len(self._threads), len(self._threads) - self._idle)
+                self._report(self.workers, self._busy)
             if self.retention is not None and now - self._purged >= PURGE_EVERY:
                 self._purged = now
                 self.purge(self.retention)
@@ -386,6 +390,7 @@ class ThreadPoolQueue(StoredQueue):
     def _free(self) -> None:
         with self._room:
             self._freed += 1
+            self._busy -= 1
             self._room.notify_all()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from changehook.errors import ConfigurationError, StoreError
 from changehook.forks import after_fork_in_child
-from changehook.stores.sqlite.schema import migrate
+from changehook.stores.sqlite.schema import migrate, version_of
 
 __all__ = ["Connections", "refuse_network_file_system", "store_error"]
 
@@ -177,6 +177,7 @@ class Connections:
     def _fresh(self) -> Any:
         connection = self._connect(str(self.path))
         try:
+            version_of(connection)  # before the next lines change the file of another program
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = ON")
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 from changehook.errors import ConfigurationError
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate", "version_of"]
 
 APPLICATION_ID = 0x63686F6B  # "chok", SQLite's header field for the kind of file
 
@@ -93,12 +93,12 @@ def migrate(connection: Any) -> None:
     Raises:
         ConfigurationError: the file is another program's, or of a newer release.
     """
-    version = _version(connection)
+    version = version_of(connection)
     if version == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for script in MIGRATIONS[_version(connection) :]:
+        for script in MIGRATIONS[version_of(connection) :]:
             for statement in script.split(";"):
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -110,7 +110,12 @@ def migrate(connection: Any) -> None:
         raise
 
 
-def _version(connection: Any) -> int:
+def version_of(connection: Any) -> int:
+    """Return how many migrations a file has had; writes nothing.
+
+    Raises:
+        ConfigurationError: the file is another program's, or of a newer release.
+    """
     application = _value(connection, "PRAGMA application_id")
     version = int(_value(connection, "PRAGMA user_version"))
     if application == APPLICATION_ID:

@@ -90,6 +90,16 @@ class _Ticket(Generic[_T]):
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None
+        self._turn = threading.Lock()
+        self._turn.acquire()
+
+    def wait(self) -> None:
+        """Wait until this is done, or is to lead."""
+        self._turn.acquire()
+
+    def wake(self) -> None:
+        """Let its thread go on."""
+        self._turn.release()
 
     def settle(self, error: BaseException | None = None) -> None:
         self.error = self.error or error
@@ -99,8 +109,8 @@ class _Ticket(Generic[_T]):
 class Writer:
     """Runs operations of many threads in as few transactions as possible.
 
-    Whoever comes while a transaction is being written waits; the first of those then writes for all
-    of them. An operation that raises undoes only what it did itself.
+    Whoever comes while a transaction is being written waits; the first of those then leads: it
+    writes for all of them. An operation that raises undoes only what it did itself.
 
     Args:
         connections: to the file.
@@ -112,8 +122,9 @@ class Writer:
         after_fork_in_child(self._forked)
 
     def _forked(self) -> None:
-        self._turn = threading.Lock()
-        self._waiting: collections.deque[_Ticket[Any]] = collections.deque()
+        self._lock = threading.Lock()
+        self._leader: _Ticket[Any] | None = None
+        self._waiting: list[_Ticket[Any]] = []
 
     def run(self, operation: Callable[[Transaction], _T]) -> _T:
         """Return the result of an operation once it is on disk.
@@ -126,17 +137,43 @@ class Writer:
             Exception: what the operation raised.
         """
         ticket = _Ticket(operation)
-        self._waiting.append(ticket)
-        with self._turn:
+        try:
+            with self._lock:
+                self._leader = self._leader or ticket
+                self._waiting.append(ticket)
+            if self._leader is not ticket:
+                ticket.wait()
             if not ticket.done:
-                self._write(self._taken())
+                self._lead(ticket)
+        except BaseException:
+            self._abandon(ticket)
+            raise
         if ticket.error is not None:
             raise ticket.error
         result: _T = ticket.result
         return result
 
-    def _taken(self) -> list[_Ticket[Any]]:
-        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+    def _lead(self, leader: _Ticket[Any]) -> None:
+        """Write for all that wait, then let the first of those lead that came meanwhile."""
+        with self._lock:
+            tickets, self._waiting = self._waiting, []
+        try:
+            self._write(tickets)
+        finally:
+            with self._lock:
+                self._leader = next(iter(self._waiting), None)
+                woken = [each for each in tickets if each is not leader] + self._waiting[:1]
+            for ticket in woken:
+                ticket.wake()
+
+    def _abandon(self, ticket: _Ticket[Any]) -> None:
+        """Leave nobody waiting for a thread that was interrupted, as by CONTROL-C."""
+        with self._lock:
+            leads = self._leader is ticket
+            if not leads and ticket in self._waiting:
+                self._waiting.remove(ticket)
+        if leads:
+            self._lead(ticket)
 
     def _write(self, tickets: list[_Ticket[Any]]) -> None:
         """Carry out operations in one transaction; each is settled, whatever happens."""

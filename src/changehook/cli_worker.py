@@ -1,0 +1,246 @@
+"""``changehook worker``: performs deliveries in a process of its own, until a signal stops it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import logging
+import operator
+import os
+import re
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from changehook.arguments import ALLOW, command, count, located, network_of
+from changehook.deliveries import Delivery, DeliveryStatus
+from changehook.emitter import Emitter
+from changehook.errors import ConfigurationError, QueueError, kind_and_place
+from changehook.interfaces import InspectableQueue
+from changehook.printing import DONE, complain, put_out
+from changehook.queues.threads import ThreadPoolQueue
+from changehook.sources import FileSource
+from changehook.stores.sqlite import SQLiteStore
+
+__all__ = ["add_worker"]
+
+STOP_TIME = 30.0
+LOOK_EVERY = 0.2
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+UNFINISHED = (DeliveryStatus.PENDING, DeliveryStatus.DELIVERING)
+WORKERS = 8
+_PLACE = re.compile(r"([\w.]+):([\w.]+)")
+
+
+def add_worker(commands: Any) -> None:
+    """Add ``worker``."""
+    add = command(commands, _worker)
+    add("store", metavar="STORE", nargs="?", help="the SQLite file; it is made if need be")
+    add("file", metavar="FILE", nargs="?", help="the webhooks; read again when the file changes")
+    place = "the emitter to work for, or a function that returns it; in place of STORE and FILE"
+    add("--emitter", metavar="MODULE:NAME", help=place)
+    add("--workers", metavar="N", type=count, help="how many deliveries at once (8)")
+    add("--allow", metavar="NETWORK", action="append", default=[], help=ALLOW)
+    add("--until-empty", action="store_true", help="end when no delivery waits, also for a retry")
+    disk = "NORMAL: faster, and a power cut may lose what was written last (FULL)"
+    add("--synchronous", choices=("FULL", "NORMAL"), help=disk)
+
+
+def _worker(options: argparse.Namespace) -> int:
+    """Perform the deliveries that a SQLite file keeps.
+
+    With the webhooks of FILE; or for an emitter of your application, which is imported. SIGTERM or
+    CONTROL-C stops it: it finishes the attempts that are being made, within 30 seconds, and says
+    how many deliveries are left. A second signal ends it at once. With --json, each event is one
+    line of JSON.
+
+    example: changehook worker webhooks.db webhooks.toml --allow internal
+    example: changehook worker --emitter myapp.hooks:emitter
+    """
+    emitter, what = _imported(options) if options.emitter else _built(options)
+    _log_to_stderr()
+    queue = emitter.queue
+    if options.until_empty and not isinstance(queue, InspectableQueue):
+        raise ConfigurationError("--until-empty: the queue of this emitter cannot be looked into")
+    left = 0
+    with _Signals() as signals:
+        _say(options, "started", f"working on {what}; CONTROL-C stops it", on=what)
+        try:
+            emitter.start()
+            while not signals.wait(LOOK_EVERY if options.until_empty else None):
+                if options.until_empty and _is_empty(queue):
+                    break
+            else:
+                _say_stopping(options)
+        finally:
+            left = emitter.close(STOP_TIME)
+        _say(options, "stopped", f"stopped; deliveries left: {left}", left=left)
+    return DONE
+
+
+def _say(options: argparse.Namespace, event: str, text: str, **values: Any) -> None:
+    put_out(json.dumps({"event": event, **values}) if options.json else text)
+
+
+def _say_stopping(options: argparse.Namespace) -> None:
+    if options.json:
+        _say(options, "stopping", "")
+    else:
+        complain("finishing the attempts that are being made; another signal ends it at once")
+
+
+def _is_empty(queue: Any) -> bool:
+    try:
+        counts = queue.counts()
+    except QueueError:
+        return False  # for now: the store fails, and the workers try again
+    return not any(counts[status] for status in UNFINISHED)
+
+
+class _Signals:
+    """Waits for SIGTERM or SIGINT; the second one ends the process.
+
+    The handler only writes to a pipe: a lock or an event may be held by the code that it
+    interrupts.
+    """
+
+    def __enter__(self) -> _Signals:
+        self._reading, self._writing = os.pipe()
+        self._came = False
+        self._before = {each: signal.signal(each, self._handle) for each in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each, before in self._before.items():
+            signal.signal(each, before)
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Return whether a signal came, at most ``timeout`` seconds from now."""
+        return bool(select.select([self._reading], [], [], timeout)[0])
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self._came:
+            os._exit(128 + number)
+        self._came = True
+        os.write(self._writing, b"!")
+
+
+def _built(options: argparse.Namespace) -> tuple[Emitter, str]:
+    """Return an emitter over the file of deliveries, with the webhooks of the other file."""
+    if options.file is None:
+        raise ConfigurationError("write STORE and FILE, or --emitter MODULE:NAME")
+    try:
+        source = FileSource(options.file)
+    except ConfigurationError as error:
+        raise located(options.file, error) from None
+    network = network_of(options.allow)
+    new = "" if Path(options.store).exists() else ", a new file,"
+    store = SQLiteStore(options.store, synchronous=options.synchronous or "FULL")
+
+    def tell(delivery: Delivery) -> None:
+        _say(options, "attempted", "", **_outcome(delivery))
+
+    emitter = Emitter(
+        webhooks=source,
+        queue=ThreadPoolQueue(store, workers=options.workers or WORKERS),
+        network=network,
+        listeners=[tell] if options.json else [],
+    )
+    return emitter, f"{options.store}{new} with the webhooks of {options.file}"
+
+
+def _outcome(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "webhook": delivery.webhook,
+        "status": str(delivery.status),
+        "attempts": len(delivery.attempts),
+        "reason": delivery.reason,
+    }
+
+
+def _imported(options: argparse.Namespace) -> tuple[Emitter, str]:
+    """Return the emitter of an application."""
+    words = (options.store, options.file, options.workers, options.allow, options.synchronous)
+    if any(words):
+        raise ConfigurationError(
+            "--emitter: takes no STORE, FILE, --workers, --allow or --synchronous; "
+            "the emitter has its own"
+        )
+    place = _PLACE.fullmatch(options.emitter)
+    if place is None:
+        raise ConfigurationError("--emitter: expected MODULE:NAME, such as myapp.hooks:emitter")
+    value = _looked_up(*place.groups())
+    if not isinstance(value, Emitter) and callable(value):
+        with _reported(f"{options.emitter} was called"):
+            value = value()
+    return _checked(value, options.emitter), f"the queue of {options.emitter}"
+
+
+def _checked(value: object, place: str) -> Emitter:
+    if not isinstance(value, Emitter):
+        found = type(value).__name__
+        raise ConfigurationError(
+            f"--emitter: {place} is no Emitter, and no function that returns one; found {found}"
+        )
+    store = value.queue.store
+    if store is not None and not store.durable:
+        raise ConfigurationError(
+            f"--emitter: {place} keeps its deliveries in the memory of each process, "
+            "where no worker finds them; give it ThreadPoolQueue(SQLiteStore(...))"
+        )
+    return value
+
+
+def _looked_up(module: str, name: str) -> Any:
+    sys.path.insert(0, os.getcwd())
+    try:
+        with _reported(f"{module} was imported"):
+            imported = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        known = error.name or ""
+        if module != known and not module.startswith(f"{known}."):
+            reason = f"{module} imports {known}, which is not there"
+        else:
+            reason = f"there is no module {module}; start this where Python finds it"
+        raise ConfigurationError(f"--emitter: {reason}") from None
+    try:
+        return operator.attrgetter(name)(imported)
+    except AttributeError:
+        raise ConfigurationError(f"--emitter: the module {module} has no {name}") from None
+
+
+@contextlib.contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Have what an application raises become a complaint; its text may hold a secret."""
+    try:
+        yield
+    except (ModuleNotFoundError, ConfigurationError):
+        raise
+    except Exception as error:
+        reason = f"{kind_and_place(error)}, when {what}"
+        raise ConfigurationError(f"--emitter: {reason}") from None
+
+
+class _Complaints(logging.Handler):
+    """Prints what the library logs, with nothing that a terminal obeys."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):
+            complain(record.getMessage())
+
+
+def _log_to_stderr() -> None:
+    """Show what the library logs, unless the application has its own logging."""
+    if not logging.getLogger("changehook").hasHandlers():
+        logger = logging.getLogger("changehook")
+        logger.addHandler(_Complaints())
+        logger.setLevel(logging.INFO)
