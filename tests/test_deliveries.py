@@ -137,3 +137,79 @@ def test_attempts_may_be_given_as_a_list():
     """A record is frozen, so it keeps a tuple."""
     assert make(attempts=[]).attempts == ()
     assert isinstance(make(attempts=[]).attempts, tuple)
+
+
+def test_a_lease_that_ended_makes_it_due_at_once():
+    """The attempt that nobody came back from counts, and is recorded."""
+    claimed = make().claimed(NOW + HOUR)
+    assert claimed.lease_until == NOW + HOUR
+    again = claimed.lease_expired(NOW + 2 * HOUR)
+    assert (again.status, again.due_at, again.lease_until) == ("pending", NOW + 2 * HOUR, None)
+    assert (again.attempt_number, again.revision) == (1, 2)
+    assert again.reason == "lost: its worker died; what the receiver got is not known"
+    assert again.attempts[0].error_class == "lost"
+    assert again.claimed().after(attempt(2), Decision(status=DeliveryStatus.DELIVERED)).attempts
+
+
+def test_a_released_one_was_never_claimed():
+    """But for its revision, which no earlier worker can save over."""
+    released = make().claimed(NOW + HOUR).released()
+    assert (released.status, released.attempt_number, released.lease_until) == ("pending", 0, None)
+    assert released.revision == 2
+
+
+def test_one_is_given_up_without_an_attempt():
+    """It is failed, and says why."""
+    given_up = make().claimed(NOW).given_up("gave up after attempt 3: lost")
+    assert (given_up.status, given_up.reason) == ("failed", "gave up after attempt 3: lost")
+    assert (given_up.attempts, given_up.lease_until) == ((), None)
+
+
+def test_a_retry_may_make_the_body_anew():
+    """Otherwise the same bytes are sent again."""
+    decision = Decision(status=DeliveryStatus.FAILED)
+    failed = make().claimed().after(attempt(), decision, body="kept")
+    assert failed.retried(NOW).body == "kept"
+    assert failed.retried(NOW, rerender=True).body is None
+
+
+def test_the_schedule_began_with_its_first_attempt():
+    """Also while a later one is being made, and after it was retried by hand."""
+    retry = Decision(status=DeliveryStatus.PENDING, due_at=NOW + HOUR)
+    delivery = make()
+    assert delivery.scheduled_at is None
+    claimed = delivery.claimed()
+    assert claimed.scheduled_at is None
+    once = claimed.after(attempt(), retry)
+    later = once.claimed().after(attempt(2, started_at=NOW + HOUR), retry)
+    assert once.scheduled_at == later.scheduled_at == later.claimed().scheduled_at == NOW
+    anew = later.retried(NOW + 2 * HOUR)
+    assert anew.scheduled_at is anew.claimed().scheduled_at is None
+    third = anew.claimed().after(attempt(3, started_at=NOW + 2 * HOUR), retry)
+    assert third.scheduled_at == NOW + 2 * HOUR
+
+
+def test_the_latest_moment_that_a_record_tells_of():
+    """What is planned does not count, except by someone's hand, which means now."""
+    retry = Decision(status=DeliveryStatus.PENDING, due_at=NOW + HOUR)
+    delivery = make(due_at=NOW + HOUR)
+    assert delivery.recorded_at == NOW
+    tried = delivery.claimed().after(attempt(started_at=NOW + HOUR), retry)
+    assert tried.recorded_at == NOW + HOUR
+    assert tried.retried(NOW + 2 * HOUR).recorded_at == NOW + 2 * HOUR
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda claimed: claimed.after("x", Decision(status=DeliveryStatus.FAILED)),
+        lambda claimed: claimed.after(attempt(), Decision(status="failed")),
+        lambda claimed: claimed.skipped(5),
+        lambda claimed: claimed.lease_expired("now"),
+        lambda claimed: make().claimed("soon"),
+    ],
+)
+def test_a_move_to_what_is_no_delivery_is_refused(move):
+    """What changes is checked like a new record."""
+    with pytest.raises(ConfigurationError):
+        move(make().claimed())

@@ -278,3 +278,43 @@ class TestDocument:
     def test_not_an_object(self, document: object) -> None:
         """Anything but an object is refused with an example."""
         assert 'such as {"schedule": [0, 5, 300]}' in faults(document)[""]
+
+
+class TestAge:
+    """Giving up by age."""
+
+    POLICY = RetryPolicy(schedule=(0, 60, 600), jitter=0, max_age=datetime.timedelta(minutes=10))
+
+    def decided(self, attempt_number: int, minutes: float) -> Decision:
+        """Return the decision on a failure so long after the first attempt."""
+        return self.POLICY.decide(
+            attempt_number=attempt_number,
+            now=NOW,
+            random=lambda: 0.0,
+            status=500,
+            scheduled_at=NOW - datetime.timedelta(minutes=minutes),
+        )
+
+    def test_a_retry_within_the_age_is_made(self) -> None:
+        """The last moment counts."""
+        assert self.decided(1, 9).status is DeliveryStatus.PENDING
+        assert self.decided(2, 0).status is DeliveryStatus.PENDING
+
+    def test_one_beyond_it_is_given_up(self) -> None:
+        """With the schedule not at its end."""
+        decision = self.decided(1, 9.1)
+        assert decision.status is DeliveryStatus.FAILED
+        assert decision.reason == "gave up after 1 attempt: status 500"
+
+    def test_a_receiver_that_asks_for_more_is_given_up(self) -> None:
+        """What it asks for lies beyond the age."""
+        decision = self.POLICY.decide(
+            attempt_number=1, now=NOW, random=lambda: 0.0, status=503, retry_after="601"
+        )
+        assert decision.status is DeliveryStatus.FAILED
+
+    @pytest.mark.parametrize("age", [-1, "1h", True])
+    def test_it_is_a_number_of_seconds(self, age: object) -> None:
+        """Or None."""
+        assert "/max_age" in faults({"max_age": age})
+        assert RetryPolicy(max_age=None) == RetryPolicy()

@@ -240,17 +240,20 @@ class MemoryStore(Store):
 
     def _watch_clock(self, now: datetime.datetime) -> None:
         """When the clock was set back, make due what was recorded while it was ahead."""
-        if now + CLOCK_JUMP < self._latest:
-            self._rebuild(lambda each: now if each.recorded_at > now + CLOCK_JUMP else each.due_at)
-        self._latest = now
+        if self._latest > now + CLOCK_JUMP:
+            self._rebuild(
+                lambda entry: now if entry[3].recorded_at > now + CLOCK_JUMP else entry[1]
+            )
+            self._latest = now
 
-    def _rebuild(self, due_at: Callable[[Delivery], datetime.datetime]) -> None:
+    def _rebuild(self, due_at: Callable[[_Entry], datetime.datetime]) -> None:
         entries = [*itertools.chain(*self._due, *self._parked.values())]
         self._due = ([], [])
         self._parked = {}
-        for retry, _, order, delivery in entries:
+        for entry in entries:
+            retry, _, order, delivery = entry
             if self._is_kept(delivery):
-                heapq.heappush(self._due[retry], (retry, due_at(delivery), order, delivery))
+                heapq.heappush(self._due[retry], (retry, due_at(entry), order, delivery))
 
     def _room(self) -> int:
         taken = self._counts[DeliveryStatus.PENDING] + self._counts[DeliveryStatus.DELIVERING]
@@ -266,6 +269,7 @@ class MemoryStore(Store):
             retry = bool(delivery.attempts)
             entry = (retry, delivery.due_at, next(self._order), delivery)
             heapq.heappush(self._due[retry], entry)
+            self._latest = max(self._latest, delivery.recorded_at)
             self._drop_stale()
         elif delivery.status is DeliveryStatus.DELIVERING:
             self._delivering[delivery.id] = delivery
@@ -328,7 +332,7 @@ class MemoryStore(Store):
         many."""
         entries = sum(map(len, self._due)) + sum(map(len, self._parked.values()))
         if entries > 2 * self._counts[DeliveryStatus.PENDING] + 64:
-            self._rebuild(lambda each: each.due_at)
+            self._rebuild(lambda entry: entry[1])
         for heap in (*self._due, *self._parked.values()):
             while heap and not self._is_kept(heap[0][3]):
                 heapq.heappop(heap)

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from changehook.deliveries import Delivery
-from changehook.stores.sqlite.queries import FROM, attempts_of, first_due, webhooks_waiting
+from changehook.stores.sqlite.queries import (
+    LEASED,
+    RECORDED,
+    attempts_of,
+    by,
+    first_due,
+    webhooks_waiting,
+)
 from changehook.stores.sqlite.rows import COLUMNS, delivery_of, number_of
 from changehook.stores.sqlite.writer import Transaction
 
@@ -25,10 +32,8 @@ def is_anything_due(connection: Any, now: datetime.datetime) -> bool:
     due = first_due(connection)
     if due is None or due <= moment:
         return due is not None
-    furthest = "SELECT max(recorded_at) FROM deliveries WHERE status = 'pending'"
-    latest = "SELECT max(lease_until) FROM deliveries WHERE status = 'delivering'"
-    recorded = connection.execute(furthest).fetchone()[0] or 0
-    leased = connection.execute(latest).fetchone()[0] or 0
+    recorded = connection.execute(f"SELECT max(recorded_at) {RECORDED}").fetchone()[0] or 0
+    leased = connection.execute(f"SELECT max(lease_until) {LEASED}").fetchone()[0] or 0
     return recorded > moment + CLOCK_JUMP or leased > moment + LONGEST_LEASE
 
 
@@ -52,15 +57,15 @@ def candidates(
 
 
 def _queries(now: int, limit: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    select = f"SELECT {COLUMNS} {FROM} WHERE"
     expired = "d.status = 'delivering' AND (d.lease_until <= ? OR d.lease_until > ?) LIMIT ?"
-    yield f"{select} {expired}", (now, now + LONGEST_LEASE, limit)
+    yield f"SELECT {COLUMNS} {by('leased')} WHERE {expired}", (now, now + LONGEST_LEASE, limit)
     ahead = "d.status = 'pending' AND d.recorded_at > ? ORDER BY d.recorded_at LIMIT ?"
-    yield f"{select} {ahead}", (now + CLOCK_JUMP, limit)
+    yield f"SELECT {COLUMNS} {by('recorded')} WHERE {ahead}", (now + CLOCK_JUMP, limit)
     for retry in ("0", "1"):
         due = f"d.status = 'pending' AND (d.attempts > 0) = {retry} AND d.due_at <= ?"
+        due += " ORDER BY d.due_at, d.number LIMIT ?"
         # Some more than are wanted, for those that are not admitted.
-        yield f"{select} {due} ORDER BY d.due_at, d.number LIMIT ?", (now, 2 * limit)
+        yield f"SELECT {COLUMNS} {by('due')} WHERE {due}", (now, 2 * limit)
 
 
 def _beyond(
@@ -71,7 +76,7 @@ def _beyond(
         if name in refused:
             continue
         row = transaction.one(
-            f"SELECT {COLUMNS} {FROM} WHERE d.status = 'pending' AND d.webhook = ?"
+            f"SELECT {COLUMNS} {by('due_by_webhook')} WHERE d.status = 'pending' AND d.webhook = ?"
             " AND d.due_at <= ? ORDER BY d.attempts > 0, d.due_at, d.number LIMIT 1",
             (name, now),
         )

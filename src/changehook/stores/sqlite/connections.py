@@ -57,8 +57,7 @@ def refuse_network_file_system(path: Path, mounts: str) -> None:
         ConfigurationError: the file lies on a network file system.
     """
     kinds: dict[Path, str] = {}
-    for line in mounts.splitlines():
-        _, folder, kind, *_ = line.split(" ")
+    for folder, kind in (line.split(" ")[1:3] for line in mounts.splitlines() if " " in line):
         kinds[Path(folder.encode().decode("unicode_escape"))] = kind.removeprefix("fuse.")
     mounted = next((kinds[folder] for folder in path.parents if folder in kinds), "")
     if mounted in NETWORK_FILE_SYSTEMS:
