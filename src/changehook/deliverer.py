@@ -114,9 +114,12 @@ class Deliverer:
             return delivery.given_up(f"gave up after attempt {made}: {delivery.reason}")
         started_at, started = self.clock(), self.timer()
         outcome = self._perform(webhook, delivery, started_at)
+        duration = self.timer() - started
+        # If the clock jumped ahead meanwhile, the retry would wait until it is so late.
+        ended_at = min(self.clock(), started_at + datetime.timedelta(seconds=duration))
         return delivery.after(
-            _record(delivery, started_at, self.timer() - started, outcome),
-            self._judge(webhook, delivery, outcome),
+            _record(delivery, started_at, duration, outcome),
+            self._judge(webhook, delivery, outcome, ended_at),
             body=None if outcome.request is None else _body(delivery, outcome.request),
         )
 
@@ -195,13 +198,15 @@ class Deliverer:
         keys += [key.removeprefix("whsec_") for key in keys]
         return [*keys, *getattr(self.transport, "secrets", ())]
 
-    def _judge(self, webhook: Webhook, delivery: Delivery, outcome: _Outcome) -> Decision:
+    def _judge(
+        self, webhook: Webhook, delivery: Delivery, outcome: _Outcome, now: datetime.datetime
+    ) -> Decision:
         if outcome.succeeded():
             return Decision(status=DeliveryStatus.DELIVERED)
         response = outcome.response
         decision = (webhook.retry or self.retry).decide(
             attempt_number=delivery.attempt_number,
-            now=self.clock(),
+            now=now,
             random=self.random,
             status=None if response is None else response.status,
             error=outcome.error,

@@ -154,6 +154,29 @@ def test_retries_that_are_due_together_are_made_together(start):
     assert queue.close() == 0
 
 
+def test_those_whose_workers_died_twice_are_performed_one_at_a_time(start):
+    """One of them may have killed their workers: it takes no other along when it does so again."""
+    store, clock, gate = MemoryStore(), FakeClock(later(300)), Gate()
+    store.add([make_delivery() for _ in range(3)])
+    for seconds in (0, 100, 200):
+        assert len(store.claim(later(seconds), limit=3)) == 3
+    queue = start(gate, store=store, clock=clock)
+    queue.put([make_delivery()])
+    assert gate.entered.acquire(timeout=LIMIT)
+    assert gate.entered.acquire(timeout=LIMIT)
+    assert until(lambda: queue.counts()[DeliveryStatus.PENDING] == 2)
+    assert queue.counts()[DeliveryStatus.DELIVERING] == 2
+    gate.open.set()
+
+    def delivered_all():
+        clock.advance(1)
+        queue._signal(1)
+        return queue.counts()[DeliveryStatus.DELIVERED] == 4
+
+    assert until(delivered_all)
+    assert {len(each.attempts) for each in queue.find()} == {1, 4}
+
+
 def test_a_worker_survives_whatever_an_attempt_raises(start):
     """Cancellation, too, which is no ``Exception``; the delivery is kept as failed."""
 

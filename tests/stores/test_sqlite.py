@@ -274,6 +274,7 @@ def test_a_file_system_without_shared_memory_is_refused(path: Path) -> None:
         def __init__(self, name: str) -> None:
             self.real = sqlite3.connect(name, isolation_level=None)
             self.close = self.real.close
+            self.in_transaction = False
 
         def execute(self, statement: str) -> sqlite3.Cursor:
             return self.real.execute(statement.replace("= WAL", "= DELETE"))
@@ -455,7 +456,7 @@ def test_threads_share_commits(path: Path) -> None:
     def connect(name: str) -> sqlite3.Connection:
         connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
         connection.set_trace_callback(
-            lambda statement: commits.append(1) if statement == "COMMIT" else None
+            lambda statement: commits.append(1) if statement == "BEGIN IMMEDIATE" else None
         )
         return connection
 

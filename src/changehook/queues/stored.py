@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from changehook.deliveries import Attempt, Decision, Delivery, DeliveryStatus
-from changehook.errors import ConfigurationError, DeliveryNotFoundError, QueueError
+from changehook.errors import ChangehookError, ConfigurationError, DeliveryNotFoundError, QueueError
 from changehook.inspection import (
     DeliveryFilter,
     QueueStats,
@@ -50,6 +50,8 @@ class StoredQueue(InspectableQueue):
     def _identify(self) -> None:
         """Begin as this process, with nothing left to write."""
         self._unsaved: dict[str, Delivery] = {}
+        self._suspect: str | None = None
+        self._complaint = ""
         self._untold: list[WebhookTally] = []
         self._has_worked = False
         self._started_at = self.clock()
@@ -153,13 +155,31 @@ class StoredQueue(InspectableQueue):
                 on_progress(seen)
             page = self.store.find(where, PAGE, page[-1].position)
 
+    def _without_suspects(self, claimed: list[Delivery]) -> list[Delivery]:
+        """Give back those whose workers died twice running, but for one at a time: so the one that
+        kills them takes no other along until it is given up."""
+        kept = []
+        for each in claimed:
+            suspicious = [attempt.error_class for attempt in each.attempts[-2:]] == ["lost"] * 2
+            if suspicious and self._suspect is not None:
+                self.store.save(each.released())
+                continue
+            if suspicious:
+                self._suspect = each.id
+            kept.append(each)
+        return kept
+
     def _perform(self, claimed: Delivery) -> Delivery:
         """Perform one attempt and keep what came of it; one that fails does not kill its worker."""
         known = self._unsaved.get(claimed.id)
-        if known is not None and known.attempts:
-            after = _adopted(claimed, known)
-        else:
-            after = self._attempted(claimed)
+        try:
+            if known is not None and known.attempts:
+                after = _adopted(claimed, known)
+            else:
+                after = self._attempted(claimed)
+        finally:
+            if self._suspect == claimed.id:
+                self._suspect = None
         self._keep(after)
         return after
 
@@ -176,6 +196,13 @@ class StoredQueue(InspectableQueue):
         self._unsaved.pop(after.id, None)
         if not saved:
             logger.warning("delivery %s was changed by someone else meanwhile", after.id)
+
+    def _complain(self, error: Exception) -> None:
+        """Log once that the store fails, and how, until it works again."""
+        words = str(error) if isinstance(error, ChangehookError) else type(error).__name__
+        if words != self._complaint:
+            self._complaint = words
+            logger.error("the store fails, trying again: %s", words)
 
     def _save_unsaved(self) -> None:
         for after in list(self._unsaved.values()):

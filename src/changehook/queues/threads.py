@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import (
-    ChangehookError,
     ConfigurationError,
     QueueClosedError,
     QueueError,
@@ -107,7 +106,6 @@ class ThreadPoolQueue(StoredQueue):
         self._watcher: threading.Thread | None = None
         self._putting = 0
         self._threads: list[threading.Thread] = []
-        self._complaint = ""
         self._closing = False
         self._stopping = False
         self._purged = self._saved = time.monotonic()
@@ -304,13 +302,18 @@ class ThreadPoolQueue(StoredQueue):
             lease=lambda webhook: terms(webhook).timeout + LEASE_BEYOND_DEADLINE,
         )
         claimed: list[tuple[Delivery, str]] = []
+        due = None
         try:
             found = claim()
             if not found and admission.may_spare:
                 admission.spare()
                 found = claim()
-            claimed = [(each, terms(each.webhook).receiver) for each in found]
-            due = self.store.next_due(admission.refused) if len(found) in (0, limit) else None
+            kept = self._without_suspects(found)
+            claimed = [(each, terms(each.webhook).receiver) for each in kept]
+            if len(kept) < len(found):
+                due = now + datetime.timedelta(seconds=STORE_PAUSE)
+            elif len(found) in (0, limit):
+                due = self.store.next_due(admission.refused)
             self._complaint = ""
         except Exception as error:
             self._complain(error)
@@ -321,13 +324,6 @@ class ThreadPoolQueue(StoredQueue):
         if admission.refused and (opens := self._shares.wait()) is not None:
             waits.append(opens)
         return (self._ready.popleft() if claimed else None), min(waits)
-
-    def _complain(self, error: Exception) -> None:
-        """Log once that the store fails, and how, until it works again."""
-        words = str(error) if isinstance(error, ChangehookError) else type(error).__name__
-        if words != self._complaint:
-            self._complaint = words
-            logger.error("the store fails, trying again: %s", words)
 
     def _pass_on(self, wait: float) -> None:
         """Have another worker look out, and take what is due as well: one that rests, or a new

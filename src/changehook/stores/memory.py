@@ -27,7 +27,7 @@ from changehook.interfaces import Store
 __all__ = ["MemoryStore"]
 
 DEFAULT_LEASE = 45.0
-LONGEST_LEASE = datetime.timedelta(hours=1)  # one that ends later was taken by a wrong clock
+LONGEST_LEASE = datetime.timedelta(minutes=10)  # one that ends later was taken by a wrong clock
 CLOCK_JUMP = datetime.timedelta(minutes=1)
 SHOWN = datetime.timedelta(hours=48)
 

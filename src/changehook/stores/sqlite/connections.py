@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from changehook.stores.sqlite.schema import migrate, version_of
 __all__ = ["Connections", "refuse_network_file_system", "store_error"]
 
 OLDEST_SQLITE = (3, 35, 0)  # the first with RETURNING
+PAUSE = 0.01  # seconds
 NETWORK_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4"}
     | {"ocfs2", "smb3", "smbfs", "sshfs", "vboxsf"}
@@ -179,7 +181,7 @@ class Connections:
             version_of(connection)  # before the next lines change the file of another program
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = ON")
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            mode = self._logged(connection)
             if mode != "wal":
                 raise ConfigurationError(
                     "cannot use a write-ahead log; write a path on a local disk"
@@ -194,6 +196,20 @@ class Connections:
             raise
         self._identity = found.st_dev, found.st_ino
         return connection
+
+    def _logged(self, connection: Any) -> str:
+        """Have the file use a write-ahead log. Where several do so to a new file at once, SQLite
+        refuses without waiting."""
+        give_up = time.monotonic() + self._timeout
+        while True:
+            try:
+                mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                return mode
+            except sqlite3.OperationalError as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    raise
+            time.sleep(PAUSE)
 
     def _open(self, path: str) -> sqlite3.Connection:
         return sqlite3.connect(

@@ -116,6 +116,16 @@ def version_of(connection: Any) -> int:
     Raises:
         ConfigurationError: the file is another program's, or of a newer release.
     """
+    if connection.in_transaction:
+        return _version(connection)
+    connection.execute("BEGIN")  # so that all is read as of one moment
+    try:
+        return _version(connection)
+    finally:
+        connection.execute("COMMIT")
+
+
+def _version(connection: Any) -> int:
     application = _value(connection, "PRAGMA application_id")
     version = int(_value(connection, "PRAGMA user_version"))
     if application == APPLICATION_ID:
