@@ -154,8 +154,9 @@ def test_retries_that_are_due_together_are_made_together(start):
     assert queue.close() == 0
 
 
-def test_those_whose_workers_died_twice_are_performed_one_at_a_time(start):
+def test_those_whose_workers_died_twice_are_performed_one_at_a_time(start, monkeypatch):
     """One of them may have killed their workers: it takes no other along when it does so again."""
+    monkeypatch.setattr("changehook.queues.threads.STORE_PAUSE", 0.01)
     store, clock, gate = MemoryStore(), FakeClock(later(300)), Gate()
     store.add([make_delivery() for _ in range(3)])
     for seconds in (0, 100, 200):
@@ -259,6 +260,26 @@ def test_a_retry_is_performed_when_it_is_due(start):
     assert until(lambda: len(moments) == 4)
     assert moments[0][0] == "retried"
     assert queue.close() == 0
+
+
+def test_a_retry_is_not_missed_while_others_rest(start):
+    """Whoever rests last may know of something sooner than who looks out."""
+    began, gate, made = time.time(), Gate(), []
+
+    def perform(claimed):
+        made.append(claimed.webhook)
+        if claimed.webhook == "slow":
+            gate(claimed)
+            return delayed(claimed, time.time() - began + 0.05)
+        return delivered(claimed)
+
+    queue = start(perform, workers=4, clock=lambda: later(time.time() - began))
+    queue.put([make_delivery(webhook="slow"), make_delivery(webhook="a"), make_delivery()])
+    assert gate.entered.acquire(timeout=LIMIT)
+    assert until(lambda: queue._idle >= 2)
+    gate.open.set()
+    assert until(lambda: made.count("slow") > 3, limit=5)
+    queue.close(0)
 
 
 def test_close_finishes_what_is_due_and_counts_the_rest(start, caplog):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -252,37 +251,22 @@ def test_a_fork_after_the_start_works_in_both(tmp_path: Path, start: Start) -> N
 # Workers that die
 
 
-KILLED = """
-import os, signal, sys, threading
-from changehook import SQLiteStore, ThreadPoolQueue
+def test_a_delivery_that_kills_its_workers_ends_as_failed(store: Store) -> None:
+    """Each death costs it an attempt; when the schedule is used up it is not tried again.
 
-def perform(claimed):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-queue = ThreadPoolQueue(SQLiteStore(sys.argv[1]), workers=1)
-queue.attach(perform)
-queue.start()
-threading.Event().wait(60)
-"""
-
-
-def test_a_delivery_that_kills_its_workers_ends_as_failed(tmp_path: Path) -> None:
-    """Each death costs it an attempt; when the schedule is used up it is not tried again."""
-    path, clock = tmp_path / "webhooks.db", FakeClock(NOW)
-    store = SQLiteStore(path)
+    The workers die in the crash campaign of the acceptance tests; here they just do not come back.
+    """
+    clock = FakeClock(NOW)
     store.add([make_delivery()])
     for _ in range(2):
-        words = [sys.executable, "-c", KILLED, str(path)]
-        done = subprocess.run(words, capture_output=True, timeout=60, check=False)
-        assert done.returncode == -signal.SIGKILL
-        [killed] = store.find(DeliveryFilter(status="delivering"))
+        [killed] = store.claim(clock.now)
         clock.now = killed.lease_until
     hook = Webhook(name="contract", object_types=["*"], events=["*"], url="https://r.example/")
     queue = ThreadPoolQueue(store, clock=clock)
     emitter = Emitter(webhooks=[hook], queue=queue, clock=clock, retry=RetryPolicy(schedule=[0, 0]))
-    emitter.start()
+    queue.put([make_delivery(webhook="gone")])
     assert until(lambda: queue.counts()[DeliveryStatus.FAILED] == 1)
-    [given_up] = queue.find()
+    [given_up] = queue.find(DeliveryFilter(webhook="contract"))
     assert given_up.reason.startswith("gave up after attempt 2: lost: its worker died")
     assert [attempt.error_class for attempt in given_up.attempts] == ["lost", "lost"]
     emitter.close()

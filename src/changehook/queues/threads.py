@@ -104,6 +104,7 @@ class ThreadPoolQueue(StoredQueue):
         self._idle = 0
         self._busy = 0
         self._watcher: threading.Thread | None = None
+        self._watching_until = 0.0
         self._putting = 0
         self._threads: list[threading.Thread] = []
         self._closing = False
@@ -343,8 +344,10 @@ class ThreadPoolQueue(StoredQueue):
     def _rest(self, signals: int, wait: float) -> None:
         """Wait for a signal; one of those that rest looks out for what time or others bring."""
         me = threading.current_thread()
+        until = time.monotonic() + wait
         with self._work:
-            self._watcher = self._watcher or me
+            if self._watcher is None or until < self._watching_until:
+                self._watcher, self._watching_until = me, until
             watches = self._watcher is me
             self._idle += 1
             self._work.wait_for(

@@ -12,22 +12,11 @@ import datetime
 from collections.abc import Callable
 
 from changehook.deliveries import Decision, Delivery, DeliveryStatus
-from changehook.errors import (
-    ConfigurationError,
-    DeliveryNotFoundError,
-    QueueClosedError,
-)
-from changehook.inspection import (
-    DeliveryFilter,
-)
+from changehook.errors import ConfigurationError, DeliveryNotFoundError, QueueClosedError
+from changehook.inspection import DeliveryFilter
 from changehook.interfaces import InspectableQueue, Queue
-from changehook.testing.deliveries import (
-    after_attempt,
-    delivered,
-    failed,
-    make_delivery,
-    raises,
-)
+from changehook.models import utcnow
+from changehook.testing.deliveries import after_attempt, delivered, failed, make_delivery, raises
 from changehook.testing.stores import StoreContract
 
 __all__ = ["InspectableQueueContract", "QueueContract", "StoreContract"]
@@ -124,6 +113,38 @@ class InspectableQueueContract(QueueContract):
         assert queue.counts()[DeliveryStatus.DELIVERED] == 1
         queue.close()
 
+    def test_what_an_attempt_raised_for_is_kept(self) -> None:
+        """An attempt that raises is a failed one, and an operator sees it."""
+        queue, kept = self.performed(_raise)
+        assert kept.status is DeliveryStatus.FAILED
+        assert queue.counts()[DeliveryStatus.FAILED] == 1
+        queue.close()
+
+    def test_a_retry_is_made_when_it_is_due(self) -> None:
+        """Nobody has to ask for it."""
+        queue, kept = self.performed(_retry_at_once)
+        assert self.settle(queue, lambda: len(queue.get(kept.id).attempts) == 2)
+        assert queue.get(kept.id).status is DeliveryStatus.DELIVERED
+        queue.close()
+
+    def test_what_is_put_twice_is_performed_once(self) -> None:
+        """Whoever does not know whether a put went through puts again."""
+        queue, kept = self.performed(delivered)
+        queue.put([make_delivery(id=kept.id), make_delivery(webhook="other")])
+        assert self.settle(queue, lambda: queue.counts()[DeliveryStatus.DELIVERED] == 2)
+        assert queue.get(kept.id) == kept
+        queue.close()
+
+    def test_pages_follow_one_another(self) -> None:
+        """Nothing stands on two of them."""
+        queue = self.queue(delivered)
+        queue.put([make_delivery() for _ in range(5)])
+        first = queue.find(limit=3)
+        second = queue.find(limit=3, after=first[-1].position)
+        ids = [delivery.id for delivery in (*first, *second)]
+        assert len(set(ids)) == len(ids) == 5
+        queue.close()
+
     def test_a_failed_delivery_is_retried_by_hand(self) -> None:
         """What was given up stays, with its reason, and can be made due again."""
         queue, kept = self.performed(failed)
@@ -155,6 +176,17 @@ class InspectableQueueContract(QueueContract):
         """A retry that is not due yet is left undone, and ``close`` says so."""
         queue, _ = self.performed(_retry_in_an_hour)
         assert queue.close() == 1
+
+
+def _raise(claimed: Delivery) -> Delivery:
+    raise RuntimeError
+
+
+def _retry_at_once(claimed: Delivery) -> Delivery:
+    if claimed.attempts:
+        return delivered(claimed)
+    decision = Decision(status=DeliveryStatus.PENDING, due_at=utcnow(), reason="status 500")
+    return after_attempt(claimed, decision, status=500)
 
 
 def _retry_in_an_hour(claimed: Delivery) -> Delivery:

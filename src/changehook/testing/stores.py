@@ -45,7 +45,8 @@ class StoreContract(abc.ABC):
 
     def test_what_was_added_is_kept_exactly(self) -> None:
         """A delivery comes back as it was added."""
-        store, delivery = self.make_store(10), make_delivery()
+        moment = later(0.123456)
+        store, delivery = self.make_store(10), make_delivery(created_at=moment, due_at=moment)
         store.add([delivery])
         assert store.get(delivery.id) == delivery
         assert store.get("msg_unknown") is None
