@@ -308,6 +308,22 @@ for transport in (closed, allowed):
             transport.close()
         go_on.set()
 
+    def test_an_error_says_which_address_was_dialled(self) -> None:
+        """Also where no answer came; None where nothing was dialled."""
+        transport = HTTPTransport(network=LOOPBACK)
+        with Server(hangs_up) as server:
+            for _ in range(2):
+                with pytest.raises(ProtocolError) as caught:
+                    transport.send(to(server))
+                assert caught.value.address == "127.0.0.1"
+            port = server.port
+        with pytest.raises(ConnectError) as refused:
+            transport.send(post(url=f"http://127.0.0.1:{port}/"))
+        assert refused.value.address == "127.0.0.1"
+        with pytest.raises(BlockedError) as blocked:
+            HTTPTransport().send(post(url=f"http://127.0.0.1:{port}/"))
+        assert blocked.value.address is None
+
     def test_no_listener(self) -> None:
         """A port where nobody listens is a failure to connect that names the address."""
         with Server(well) as server:

@@ -241,7 +241,7 @@ def _sent(request: Request | None) -> dict[str, Any]:
 def _received(outcome: _Outcome) -> dict[str, Any]:
     response = outcome.response
     if response is None:
-        return {}
+        return {"address": None if outcome.error is None else outcome.error.address}
     hidden = outcome.hidden()
     headers = redact_headers(response.headers)
     # Without what is cut off inside a character: it may be the end of what is hidden.

@@ -143,10 +143,14 @@ class StoreError(QueueError):
 
 
 class AttemptError(ChangehookError):
-    """One attempt to deliver failed; the message is safe to store and to log."""
+    """One attempt to deliver failed; the message is safe to store and to log.
+
+    ``address`` is the numeric address that was dialled last; None when it did not come to that.
+    """
 
     error_class: ClassVar[str] = "protocol"
     retryable = True
+    address: str | None = None
 
 
 class DNSError(AttemptError):

@@ -66,6 +66,7 @@ class Limits:
         self.where = where
         self.phase = Phase.LOOKUP
         self.received = 0
+        self.address: str | None = None
         self.clock = clock
         self._seconds = seconds
         self._deadline = clock() + seconds
@@ -275,6 +276,7 @@ def connect(addresses: Sequence[str], port: int, limits: Limits) -> DeadlineSock
 def _connected(address: str, port: int, seconds: float, limits: Limits) -> DeadlineSocket:
     sock = DeadlineSocket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     sock.limits, sock.address = limits, address
+    limits.address = address
     try:
         sock.settimeout(seconds)
         sock.connect((address, port))

@@ -126,7 +126,9 @@ class HTTPTransport:
         try:
             return self._send(request, place, limits)
         except Exception as error:
-            raise classified(error, limits) from None
+            failed = classified(error, limits)
+            failed.address = limits.address
+            raise failed from None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -269,6 +271,7 @@ class _Connection(HTTPConnection):
         self.limits = limits
         if isinstance(self.sock, DeadlineSocket):
             self.sock.limits = limits
+            limits.address = self.address
         else:
             self.connect()
         limits.enter(Phase.REQUEST)

@@ -137,7 +137,8 @@ class InspectableQueueContract(QueueContract):
 
     def test_pages_follow_one_another(self) -> None:
         """Nothing stands on two of them."""
-        queue = self.queue(delivered)
+        queue = self.make_queue()
+        queue.attach(delivered)
         queue.put([make_delivery() for _ in range(5)])
         first = queue.find(limit=3)
         second = queue.find(limit=3, after=first[-1].position)
