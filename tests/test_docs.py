@@ -25,6 +25,7 @@ import changehook.testing
 from changehook import (
     Emitter,
     InMemoryQueue,
+    SQLiteStore,
     ThreadPoolQueue,
     answers,
     budget,
@@ -162,7 +163,7 @@ def test_the_tables_of_statuses_and_error_classes_are_complete() -> None:
     assert list(rows(page("deliveries"), "Statuses")) == [str(status) for status in DeliveryStatus]
     table = rows(page("deliveries"), "What an attempt can meet")
     classes = {cls.error_class: cls.retryable for cls in AttemptError.__subclasses__()}
-    assert table.keys() == {"none", "status", *classes}
+    assert table.keys() == {"none", "status", "lost", *classes}
     for error_class, retryable in classes.items():
         assert table[error_class][-1] == ("yes" if retryable else "no")
 
@@ -265,6 +266,7 @@ def test_the_security_policy_states_every_limit() -> None:
         sources.LARGEST_TOML,
         sources.MOST_WEBHOOKS,
         parameter(InMemoryQueue, "capacity"),
+        parameter(SQLiteStore, "capacity"),
         parameter(ThreadPoolQueue, "workers"),
         idle.MAX_IDLE_IN_ALL,
         idle.IDLE_SECONDS,
@@ -357,6 +359,15 @@ def test_the_readme_is_a_first_page() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", text)
     assert links
     assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_every_test_that_a_promise_names_is_there() -> None:
+    """The table of promises leads to tests that exist."""
+    text = (DOCS / "explanation" / "delivery-guarantees.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 10
+    for path, name in named:
+        assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
 
 
 def test_only_the_tutorial_leaves_examples_to_another_test() -> None:

@@ -6,6 +6,7 @@ import datetime
 import functools
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -310,8 +311,9 @@ class Emitter:
         Returns:
             how many deliveries are left undone.
         """
+        give_up = time.monotonic() + timeout
         left = 0 if self._fallback is None else self._fallback.close(timeout)
-        left += self.queue.close(timeout)
+        left += self.queue.close(max(0.0, give_up - time.monotonic()))
         self._transport.close()
         return left
 

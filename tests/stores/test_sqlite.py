@@ -300,7 +300,7 @@ def test_damage_within_a_file_is_an_error_in_words(store: SQLiteStore, path: Pat
     content = bytearray(path.read_bytes())
     content[8192:-4096] = os.urandom(len(content) - 8192 - 4096)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"the file is damaged; \"sqlite3 FILE .recover\""):
+    with pytest.raises(StoreError, match="the file is damaged"):
         SQLiteStore(path).find(DeliveryFilter())
 
 

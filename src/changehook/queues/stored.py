@@ -6,6 +6,7 @@ import datetime
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import attrs
@@ -53,7 +54,7 @@ class StoredQueue(InspectableQueue):
         self._suspect: str | None = None
         self._complaint = ""
         self._untold: list[WebhookTally] = []
-        self._has_worked = False
+        self._reporting = threading.Lock()
         self._started_at = self.clock()
         self._host = socket.gethostname()
         self._worker = f"{self._host}-{os.getpid()}-{os.urandom(3).hex()}"
@@ -133,6 +134,7 @@ class StoredQueue(InspectableQueue):
 
     def stats(self) -> QueueStats:
         """Return how the queue fares."""
+        self._report()
         return self.store.stats(self.clock())
 
     def _resting(self, delivery_id: str) -> Delivery:
@@ -208,11 +210,23 @@ class StoredQueue(InspectableQueue):
         for after in list(self._unsaved.values()):
             self._keep(after)
 
-    def _report(self, threads: int, busy: int) -> None:
+    def _report(self) -> None:
         """Tell the store that this process works for it, and how often webhooks were asked."""
-        if self.tallies is not None:
-            self._untold.extend(self.tallies())
-        heartbeat = WorkerHeartbeat(
+        with self._reporting:
+            if self.tallies is not None:
+                self._untold.extend(self.tallies())
+            performing = self._performing()
+            heartbeat = None if performing is None else self._heartbeat(*performing)
+            if heartbeat is not None or self._untold:
+                self.store.report(heartbeat, self._untold)
+            self._untold = []
+
+    def _performing(self) -> tuple[int, int] | None:
+        """Return how many deliveries this process can perform, and does; None if it never did."""
+        return None
+
+    def _heartbeat(self, threads: int, busy: int) -> WorkerHeartbeat:
+        return WorkerHeartbeat(
             worker=self._worker,
             host=self._host,
             pid=os.getpid(),
@@ -221,9 +235,6 @@ class StoredQueue(InspectableQueue):
             started_at=self._started_at,
             seen_at=self.clock(),
         )
-        self._has_worked = self._has_worked or threads > 0
-        self.store.report(heartbeat if self._has_worked else None, self._untold)
-        self._untold = []
 
     def _terms(self, webhook: str) -> Terms:
         if self.terms is None:

@@ -20,11 +20,7 @@ from changehook.errors import (
     QueueFullError,
 )
 from changehook.forks import after_fork_in_child
-from changehook.inspection import (
-    DeliveryFilter,
-    QueueStats,
-    Retention,
-)
+from changehook.inspection import DeliveryFilter, Retention
 from changehook.interfaces import Store
 from changehook.models import utcnow
 from changehook.queues.stored import LEASE_BEYOND_DEADLINE, StoredQueue
@@ -159,12 +155,9 @@ class ThreadPoolQueue(StoredQueue):
                 self._start_threads(self.workers)
             self._signal(self.workers)
 
-    def stats(self) -> QueueStats:
-        """Return how the queue fares, this process included."""
-        works = self._threads and not self._closing
-        with self._keeping_house:
-            self._report(self.workers if works else 0, self._busy)
-        return super().stats()
+    def _performing(self) -> tuple[int, int] | None:
+        """Return how many deliveries this process can perform, and does; None if it never did."""
+        return (0 if self._closing else self.workers, self._busy) if self._threads else None
 
     def close(self, timeout: float = EXIT_TIMEOUT) -> int:
         """Take no more and stop the threads. A store in memory is drained of what is due; what a
@@ -194,8 +187,7 @@ class ThreadPoolQueue(StoredQueue):
             while self._ready:
                 self.store.save(self._ready.popleft()[0].released())
             self._save_unsaved()
-            with self._keeping_house:
-                self._report(threads=0, busy=0)
+            self._report()
             counts = self.counts()
         except Exception as error:
             self._complain(error)
@@ -377,7 +369,7 @@ class ThreadPoolQueue(StoredQueue):
                 self._save_unsaved()
             if now - self._reported >= REPORT_EVERY:
                 self._reported = now
-                self._report(self.workers, self._busy)
+                self._report()
             if self.retention is not None and now - self._purged >= PURGE_EVERY:
                 self._purged = now
                 self.purge(self.retention)

@@ -40,9 +40,8 @@ class SQLiteStore(Store):
 
     Args:
         path: the file; it is created if need be, in a folder that exists, on a local disk.
-        synchronous: ``FULL``: what was acknowledged outlives a power cut. ``NORMAL``: about ten
-            times the commits per second, and it outlives the process, but a power cut may lose what
-            was acknowledged last.
+        synchronous: ``FULL``: what was acknowledged outlives a power cut. ``NORMAL``: commits are
+            faster, and outlive the process, but a power cut may lose those acknowledged last.
         capacity: how many deliveries may wait or be attempted at once.
         timeout: seconds to wait for another process that writes.
         connect: opens a connection to a path, for tests.

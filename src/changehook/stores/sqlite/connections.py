@@ -33,11 +33,11 @@ _WORDS = {
     sqlite3.SQLITE_READONLY: "it cannot be written; check the rights of the file and its folder",
     sqlite3.SQLITE_PERM: "it may not be opened; check the rights of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder exists, and the rights",
-    sqlite3.SQLITE_CORRUPT: 'the file is damaged; "sqlite3 FILE .recover" saves what can be read',
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; keep it, and go on with a backup or a new one",
     sqlite3.SQLITE_NOTADB: "the file is no SQLite database",
     sqlite3.SQLITE_BUSY: "another process holds the lock for too long",
     sqlite3.SQLITE_LOCKED: "another process holds the lock for too long",
-    sqlite3.SQLITE_IOERR: "the disk fails to read or write, or is full",
+    sqlite3.SQLITE_IOERR: "the disk fails to read or write, or is full, or the file is damaged",
 }
 
 
@@ -116,10 +116,11 @@ class Connections:
         """Give a connection that nobody else uses meanwhile.
 
         Raises:
-            StoreError: SQLite failed, in words.
+            StoreError: SQLite failed, in words; or the file was removed or replaced, and what was
+                written to it since is lost.
         """
-        idle = self._idle
-        connection = None
+        self._check_file()
+        connection, idle, identity = None, self._idle, self._identity
         try:
             connection = idle.pop() if idle else self._reopened()
             yield connection
@@ -131,22 +132,23 @@ class Connections:
             raise
         finally:
             if connection is not None:
-                idle.append(connection)
+                # Kept, unless it is to a file that was replaced meanwhile.
+                (idle.append if identity == self._identity else _close)(connection)
 
-    def check_file(self) -> None:
-        """Raise unless the file is still the one that was opened.
+    def _check_file(self) -> None:
+        """Raise unless the file is still the one that was opened."""
+        if self._found() == self._identity:
+            return
+        self.close()
+        self._reopened(prepared=True).close()
+        raise StoreError(f"{self.path}: the file was removed or replaced while it was in use")
 
-        Raises:
-            StoreError: it was removed or replaced; what was written to it since is lost.
-        """
+    def _found(self) -> tuple[int, int] | None:
         try:
             found = os.stat(self.path)
         except OSError:
-            found = None
-        if found is None or (found.st_dev, found.st_ino) != self._identity:
-            self.close()
-            self._reopened(prepared=True).close()
-            raise StoreError(f"{self.path}: the file was removed or replaced while it was in use")
+            return None
+        return found.st_dev, found.st_ino
 
     def _reopened(self, *, prepared: bool = False) -> Any:
         try:
@@ -174,6 +176,7 @@ class Connections:
         except OSError as error:
             raise ConfigurationError(f"{self.path}: {error.strerror}") from None
         connection.close()
+        self._identity = self._found()
 
     def _fresh(self) -> Any:
         connection = self._connect(str(self.path))
@@ -187,14 +190,12 @@ class Connections:
                     "cannot use a write-ahead log; write a path on a local disk"
                 )
             migrate(connection)
-            found = os.stat(self.path)
         except ConfigurationError as error:
             connection.close()
             raise ConfigurationError(f"{self.path} {error}") from None
         except BaseException:
             connection.close()
             raise
-        self._identity = found.st_dev, found.st_ino
         return connection
 
     def _logged(self, connection: Any) -> str:
@@ -225,6 +226,10 @@ def _roll_back(connection: Any) -> None:
     if connection is not None and connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
+
+
+def _close(connection: Any) -> None:
+    connection.close()
 
 
 def _close_all(connections: list[Any]) -> None:

@@ -179,7 +179,6 @@ class Writer:
         """Carry out operations in one transaction; each is settled, whatever happens."""
         problem: BaseException | None = None
         try:
-            self._connections.check_file()
             with self._connections.use() as connection:
                 self._commit(connection, tickets)
         except StoreError as error:
