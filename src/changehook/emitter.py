@@ -264,12 +264,13 @@ class Emitter:
         The first change in a process does this; call it where deliveries are made but no changes.
         """
         self._started = True
-        try:
-            self.queue.start()
-            if self._fallback is not None:
-                self._fallback.start()
-        except QueueError as error:
-            logger.error("the queue cannot start: %s", error)
+        for part in (self.queue, self._fallback):
+            try:
+                if part is not None:
+                    part.start()
+            except Exception as error:
+                problem = str(error) if isinstance(error, QueueError) else type(error).__name__
+                logger.error("the queue cannot start: %s", problem)
 
     def disable(self, webhook: str, reason: str = "by hand") -> bool:
         """Have a webhook get no deliveries, in every process that shares the queue's store, until
@@ -312,10 +313,12 @@ class Emitter:
             how many deliveries are left undone.
         """
         give_up = time.monotonic() + timeout
-        left = 0 if self._fallback is None else self._fallback.close(timeout)
-        left += self.queue.close(max(0.0, give_up - time.monotonic()))
-        self._transport.close()
-        return left
+        try:
+            left = 0 if self._fallback is None else self._fallback.close(timeout)
+        finally:
+            undone = self.queue.close(max(0.0, give_up - time.monotonic()))
+            self._transport.close()
+        return left + undone
 
     def __enter__(self) -> Self:
         return self

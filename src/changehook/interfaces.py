@@ -298,7 +298,8 @@ class Store(abc.ABC):
             admit: asked with the name of the webhook before each is claimed; False passes over it.
                 It takes a place, so the caller gives back the places of those it does not get.
             lease: returns the seconds after which whoever claims a delivery of a webhook counts as
-                dead; 45 by default.
+                dead; 45 by default, and at most 600: a lease that ends later was taken by a wrong
+                clock, and is over.
 
         Raises:
             StoreError: the claim could not be written; nothing was claimed.

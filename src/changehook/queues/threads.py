@@ -151,9 +151,10 @@ class ThreadPoolQueue(StoredQueue):
         try:
             return super().retry(which, rerender=rerender, on_progress=on_progress)
         finally:
-            with self._work:
-                self._start_threads(self.workers)
-            self._signal(self.workers)
+            if self.perform is not None:
+                with self._work:
+                    self._start_threads(self.workers)
+                self._signal(self.workers)
 
     def _performing(self) -> tuple[int, int] | None:
         """Return how many deliveries this process can perform, and does; None if it never did."""
@@ -209,7 +210,8 @@ class ThreadPoolQueue(StoredQueue):
             if left <= 0 or self._closing:
                 raise
             with self._room:
-                self._room.wait_for(lambda: self._freed != freed or self._closing, left)
+                waits = min(left, self.store.poll)  # others may free a place as well
+                self._room.wait_for(lambda: self._freed != freed or self._closing, waits)
             return False
         return True
 
@@ -326,10 +328,11 @@ class ThreadPoolQueue(StoredQueue):
             if self._watcher is threading.current_thread():
                 self._watcher = None
                 self._work.notify()
-            if wait > 0:
-                return
-            self._signals += 1
-            self._work.notify()
+            if wait <= 0:
+                self._signals += 1
+                self._work.notify()
+            elif wait >= LEASE_BEYOND_DEADLINE <= self.store.poll:
+                return  # nothing comes but what is put here, and that starts threads
             if not self._idle and len(self._threads) < self.workers and not self._stopping:
                 self._start_thread()
 

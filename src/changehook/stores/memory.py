@@ -58,7 +58,8 @@ class MemoryStore(Store):
         self._lock = threading.Lock()
         self._kept: dict[str, Delivery] = {}
         self._due: tuple[list[_Entry], list[_Entry]] = ([], [])  # first attempts, retries
-        self._parked: dict[str, list[_Entry]] = {}  # due, of webhooks that were not admitted
+        # Due, of webhooks that were not admitted; and whether they are retries.
+        self._parked: dict[tuple[str, bool], list[_Entry]] = {}
         self._delivering: dict[str, Delivery] = {}
         self._order = itertools.count()
         self._finished = {
@@ -74,7 +75,8 @@ class MemoryStore(Store):
     def add(self, deliveries: Sequence[Delivery]) -> None:
         """Keep new pending deliveries, all of them or none; an id that is kept is passed over."""
         with self._lock:
-            fresh = [delivery for delivery in deliveries if delivery.id not in self._kept]
+            firsts = {delivery.id: delivery for delivery in reversed(deliveries)}
+            fresh = [each for each in reversed(firsts.values()) if each.id not in self._kept]
             if len(fresh) > self._room():
                 raise QueueFullError(
                     f"{len(fresh)} deliveries, {self._room()} places; capacity {self.capacity}"
@@ -112,7 +114,8 @@ class MemoryStore(Store):
                 return False
             if kept.status.finished and not delivery.status.finished and self._room() < 1:
                 raise QueueFullError(f"no place for another; capacity {self.capacity}")
-            if not kept.status.finished:
+            attempted = len(delivery.attempts) > len(kept.attempts)
+            if not kept.status.finished and (attempted or delivery.status.finished):
                 self._count_outcome(delivery)
             self._keep(delivery)
             return True
@@ -121,9 +124,11 @@ class MemoryStore(Store):
         """Return when the next pending delivery is due, or its lease ends."""
         with self._lock:
             self._drop_stale()
-            heaps = [*self._due, *(self._parked[name] for name in self._parked.keys() - {*without})]
+            parked = (self._parked[each] for each in self._parked if each[0] not in without)
+            heaps = [*self._due, *parked]
             moments = [heap[0][1] for heap in heaps if heap]
-            moments += filter(None, (each.lease_until for each in self._delivering.values()))
+            claimed = [each for each in self._delivering.values() if each.webhook not in without]
+            moments += filter(None, (each.lease_until for each in claimed))
             return min(moments, default=None)
 
     def get(self, delivery_id: str) -> Delivery | None:
@@ -218,25 +223,27 @@ class MemoryStore(Store):
         for delivery in list(self._delivering.values()):
             if _is_over(delivery.lease_until, now) and admit(delivery.webhook):
                 yield delivery
-        for name in list(self._parked):
-            while self._parked[name]:
-                if not self._is_kept(self._parked[name][0][3]):
-                    heapq.heappop(self._parked[name])
-                elif admit(name):
-                    yield heapq.heappop(self._parked[name])[3]
+        for key in sorted(self._parked, key=lambda key: key[1]):
+            while self._parked[key]:
+                if not self._is_kept(self._parked[key][0][3]):
+                    heapq.heappop(self._parked[key])
+                elif admit(key[0]):
+                    yield heapq.heappop(self._parked[key])[3]
                 else:
                     break
             else:
-                del self._parked[name]
+                del self._parked[key]
         for heap in self._due:
             while heap and heap[0][1] <= now:
-                entry = heapq.heappop(heap)
-                name = entry[3].webhook
-                if self._is_kept(entry[3]):
-                    if name not in self._parked and admit(name):
-                        yield entry[3]
-                    else:
-                        heapq.heappush(self._parked.setdefault(name, []), entry)
+                entry = heap[0]
+                key = entry[3].webhook, entry[0]
+                kept = self._is_kept(entry[3])
+                admitted = kept and key not in self._parked and admit(key[0])
+                heapq.heappop(heap)  # not before: what is asked may raise
+                if admitted:
+                    yield entry[3]
+                elif kept:
+                    heapq.heappush(self._parked.setdefault(key, []), entry)
 
     def _watch_clock(self, now: datetime.datetime) -> None:
         """When the clock was set back, make due what was recorded while it was ahead."""

@@ -88,7 +88,9 @@ class SQLiteStore(Store):
         """Keep new pending deliveries, all of them or none; an id that is kept is passed over."""
 
         def work(transaction: Transaction) -> None:
-            fresh = [each for each in deliveries if not statements.is_kept(transaction, each.id)]
+            firsts = {each.id: each for each in reversed(deliveries)}
+            new = reversed(firsts.values())
+            fresh = [each for each in new if not statements.is_kept(transaction, each.id)]
             room = max(0, self.capacity - transaction.waiting())
             if len(fresh) > room:
                 raise QueueFullError(
@@ -132,11 +134,13 @@ class SQLiteStore(Store):
         )
 
     def _save(self, transaction: Transaction, delivery: Delivery) -> bool:
-        before = statements.save(transaction, delivery)
-        if before is None:
+        found = statements.save(transaction, delivery)
+        if found is None:
             return False
+        before, attempts = found
         if not before.finished:
-            transaction.count_outcome(delivery)
+            if len(delivery.attempts) > attempts or delivery.status.finished:
+                transaction.count_outcome(delivery)
         elif not delivery.status.finished and transaction.waiting() > self.capacity:
             raise QueueFullError(f"no place for another; capacity {self.capacity}")
         return True
@@ -182,7 +186,7 @@ class SQLiteStore(Store):
 
         def work(transaction: Transaction) -> int:
             statement = "SELECT number FROM deliveries WHERE id = ? AND revision = ?"
-            kept = [transaction.one(statement, (each.id, each.revision)) for each in deliveries]
+            kept = (transaction.one(statement, (each.id, each.revision)) for each in deliveries)
             return sum(statements.delete(transaction, row[0]) for row in kept if row is not None)
 
         return self._writer.run(work)
@@ -251,7 +255,8 @@ def _default(_: str) -> float:
 
 def _checked_path(path: object) -> Path:
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or text.startswith((":memory:", "file:")):
+    good = isinstance(text, str) and text and "\0" not in text
+    if not good or not isinstance(text, str) or text.startswith((":memory:", "file:")):
         raise ConfigurationError(
             "path: expected the name of a file; MemoryStore() keeps deliveries in memory"
         )

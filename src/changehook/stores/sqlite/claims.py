@@ -57,8 +57,9 @@ def candidates(
 
 
 def _queries(now: int, limit: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    expired = "d.status = 'delivering' AND (d.lease_until <= ? OR d.lease_until > ?) LIMIT ?"
-    yield f"SELECT {COLUMNS} {by('leased')} WHERE {expired}", (now, now + LONGEST_LEASE, limit)
+    # All of them, for those that are not admitted: there are as many as workers died.
+    expired = "d.status = 'delivering' AND (d.lease_until <= ? OR d.lease_until > ?)"
+    yield f"SELECT {COLUMNS} {by('leased')} WHERE {expired}", (now, now + LONGEST_LEASE)
     ahead = "d.status = 'pending' AND d.recorded_at > ? ORDER BY d.recorded_at LIMIT ?"
     yield f"SELECT {COLUMNS} {by('recorded')} WHERE {ahead}", (now + CLOCK_JUMP, limit)
     for retry in ("0", "1"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from changehook.errors import ConfigurationError, StoreError
-from changehook.forks import after_fork_in_child
+from changehook.forks import after_fork_in_child, around_fork
 from changehook.stores.sqlite.schema import migrate, version_of
 
 __all__ = ["Connections", "refuse_network_file_system", "store_error"]
@@ -24,6 +26,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
     | {"ocfs2", "smb3", "smbfs", "sshfs", "vboxsf"}
 )
 MOUNTS = Path("/proc/self/mounts")
+FORK_PATIENCE = 10.0  # seconds that a fork waits for statements that run
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 # What a fork handed down is the parent's: closing it here could end the parent's log.
 _inherited: list[object] = []
@@ -39,12 +44,15 @@ _WORDS = {
     sqlite3.SQLITE_LOCKED: "another process holds the lock for too long",
     sqlite3.SQLITE_IOERR: "the disk fails to read or write, or is full, or the file is damaged",
 }
+_UNREADABLE = "the file is damaged: it holds text that is none"
 
 
 def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     """Return what happened in words; it names the file and holds nothing of a delivery."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     words = _WORDS.get(code) or f"{type(error).__name__}: {error}"
+    if not code and isinstance(error, sqlite3.OperationalError):
+        words = _UNREADABLE  # Python's module found it, and its words quote the value
     return StoreError(f"{path}: {words}")
 
 
@@ -59,8 +67,11 @@ def refuse_network_file_system(path: Path, mounts: str) -> None:
         ConfigurationError: the file lies on a network file system.
     """
     kinds: dict[Path, str] = {}
-    for folder, kind in (line.split(" ")[1:3] for line in mounts.splitlines() if " " in line):
-        kinds[Path(folder.encode().decode("unicode_escape"))] = kind.removeprefix("fuse.")
+    for line in mounts.split("\n"):
+        parts = line.split(" ")
+        if len(parts) > 2:
+            folder = _OCTAL.sub(lambda found: chr(int(found[1], 8)), parts[1])
+            kinds[Path(folder)] = parts[2].removeprefix("fuse.")
     mounted = next((kinds[folder] for folder in path.parents if folder in kinds), "")
     if mounted in NETWORK_FILE_SYSTEMS:
         raise ConfigurationError(
@@ -101,15 +112,52 @@ class Connections:
         self._connect = connect or self._open
         self._idle: list[Any] = []
         self._identity: tuple[int, int] | None = None
+        self._torn = False
+        self._open_gate()
+        around_fork(self._before_fork, self._after_fork)
         after_fork_in_child(self._forked)
         self._finalizer = weakref.finalize(self, _close_all, self._idle)
         self._prepare()
 
+    def _open_gate(self) -> None:
+        self._gate = threading.Condition(threading.Lock())
+        self._used = 0
+        self._forking = 0
+
+    def _before_fork(self) -> None:
+        """Close the file: SQLite's knowledge of locks would tell a child that it has those of its
+        parent, and then it writes without any."""
+        with self._gate:
+            self._forking += 1
+            self._gate.wait_for(lambda: not self._used, FORK_PATIENCE)
+        self.close()
+
+    def _after_fork(self) -> None:
+        with self._gate:
+            self._forking -= 1
+            self._gate.notify_all()
+
     def _forked(self) -> None:
+        self._torn = self._torn or bool(self._used or self._idle)
+        self._open_gate()
         _inherited.append(self._idle)
         self._finalizer.detach()
         self._idle = []
         self._finalizer = weakref.finalize(self, _close_all, self._idle)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep this process from forking."""
+        gate = self._gate
+        with gate:
+            gate.wait_for(lambda: not self._forking)
+            self._used += 1
+        try:
+            yield
+        finally:
+            with gate:
+                self._used -= 1
+                gate.notify_all()
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Any]:
@@ -119,10 +167,17 @@ class Connections:
             StoreError: SQLite failed, in words; or the file was removed or replaced, and what was
                 written to it since is lost.
         """
-        self._check_file()
-        connection, idle, identity = None, self._idle, self._identity
+        with self._held():
+            self._check_file()
+            with self._lent() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def _lent(self) -> Iterator[Any]:
+        idle, identity = self._idle, self._identity
+        connection = None
         try:
-            connection = idle.pop() if idle else self._reopened()
+            connection = self._taken(idle)
             yield connection
         except sqlite3.Error as error:
             _roll_back(connection)
@@ -134,6 +189,11 @@ class Connections:
             if connection is not None:
                 # Kept, unless it is to a file that was replaced meanwhile.
                 (idle.append if identity == self._identity else _close)(connection)
+
+    def _taken(self, idle: list[Any]) -> Any:
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            return idle.pop()
+        return self._reopened()
 
     def _check_file(self) -> None:
         """Raise unless the file is still the one that was opened."""
@@ -151,6 +211,11 @@ class Connections:
         return found.st_dev, found.st_ino
 
     def _reopened(self, *, prepared: bool = False) -> Any:
+        if self._torn:
+            raise StoreError(
+                f"{self.path}: this process was forked while its parent had the file open; "
+                "only a program that is started anew can use it"
+            )
         try:
             if prepared:
                 self._prepare()
@@ -166,7 +231,8 @@ class Connections:
         """Create the file or check it, and leave nothing open that a fork could inherit."""
         try:
             if MOUNTS.exists():
-                refuse_network_file_system(self.path.resolve(), MOUNTS.read_text(errors="replace"))
+                mounts = MOUNTS.read_text("utf-8", errors="surrogateescape")
+                refuse_network_file_system(self.path.resolve(), mounts)
             # Payloads are the host's data: for nobody but its user, unless the host widens it.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -135,8 +135,8 @@ def webhooks_waiting(connection: Any) -> Iterator[str]:
 
 def first_due(connection: Any, without: Collection[str] = ()) -> int | None:
     """Return when the first pending delivery is due, or the first lease ends."""
-    ends = f"SELECT min(lease_until) {LEASED}"
-    moments = [connection.execute(ends).fetchone()[0]]
+    ends = f"SELECT webhook, min(lease_until) {LEASED} GROUP BY webhook"
+    moments = [end for name, end in connection.execute(ends).fetchall() if name not in without]
     due = "SELECT min(due_at) FROM deliveries INDEXED BY {} WHERE status = 'pending'"
     due += " AND (attempts > 0) = ?"
     for retry in (0, 1):

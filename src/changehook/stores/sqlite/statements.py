@@ -45,8 +45,9 @@ def insert(transaction: Transaction, delivery: Delivery, payloads: dict[str, int
     _write_attempts(transaction, number, delivery, 0)
 
 
-def save(transaction: Transaction, delivery: Delivery) -> DeliveryStatus | None:
-    """Write the next state of a delivery; return the status before, None if it is overtaken."""
+def save(transaction: Transaction, delivery: Delivery) -> tuple[DeliveryStatus, int] | None:
+    """Write the next state of a delivery; return the status and the number of attempts before,
+    None if it is overtaken."""
     kept = transaction.one(
         "SELECT number, status, attempts FROM deliveries WHERE id = ? AND revision = ?",
         (delivery.id, delivery.revision - 1),
@@ -55,7 +56,7 @@ def save(transaction: Transaction, delivery: Delivery) -> DeliveryStatus | None:
         return None
     number, before, attempts = kept
     _update(transaction, number, before, attempts, delivery)
-    return DeliveryStatus(before)
+    return DeliveryStatus(before), attempts
 
 
 def claim(

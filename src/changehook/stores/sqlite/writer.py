@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
@@ -98,8 +99,9 @@ class _Ticket(Generic[_T]):
         self._turn.acquire()
 
     def wake(self) -> None:
-        """Let its thread go on."""
-        self._turn.release()
+        """Let its thread go on; a second time does nothing."""
+        with contextlib.suppress(RuntimeError):
+            self._turn.release()
 
     def settle(self, error: BaseException | None = None) -> None:
         self.error = self.error or error
@@ -125,6 +127,7 @@ class Writer:
         self._lock = threading.Lock()
         self._leader: _Ticket[Any] | None = None
         self._waiting: list[_Ticket[Any]] = []
+        self._writing: list[_Ticket[Any]] = []  # taken by the leader, and not woken yet
 
     def run(self, operation: Callable[[Transaction], _T]) -> _T:
         """Return the result of an operation once it is on disk.
@@ -155,16 +158,18 @@ class Writer:
 
     def _lead(self, leader: _Ticket[Any]) -> None:
         """Write for all that wait, then let the first of those lead that came meanwhile."""
-        with self._lock:
-            tickets, self._waiting = self._waiting, []
         try:
-            self._write(tickets)
-        finally:
             with self._lock:
-                self._leader = next(iter(self._waiting), None)
-                woken = [each for each in tickets if each is not leader] + self._waiting[:1]
-            for ticket in woken:
-                ticket.wake()
+                self._writing, self._waiting = self._writing + self._waiting, []
+            self._write([each for each in self._writing if not each.done])
+        finally:
+            # CONTROL-C may break this off anywhere before its last line; then it is done again.
+            with self._lock:
+                if self._leader is leader:
+                    following = next(iter(self._waiting), None)
+                    for ticket in (*self._writing, *self._waiting[:1]):
+                        ticket.wake()
+                    self._leader, self._writing = following, []
 
     def _abandon(self, ticket: _Ticket[Any]) -> None:
         """Leave nobody waiting for a thread that was interrupted, as by CONTROL-C."""
