@@ -57,7 +57,7 @@ LIMITS = {
     BATCH: 0.2,
     TOGETHER: 0.6,
     NORMAL: 0.75,
-    WHOLE: 2.0,
+    WHOLE: 4.5,
     STATS: 3.0,
     PAGE: 3.0,
     FAILED: 3.0,

@@ -45,6 +45,6 @@ def _turn(function: Callable[[], object], number: int) -> float:
 def report(found: Mapping[str, float], limits: Mapping[str, float]) -> int:
     """Print each ratio with its limit; return 1, the exit status, when one is missed."""
     for name, value in found.items():
-        times = f"{1 / value:5.1f} times as fast" if value < 1 else ""
+        times = f"{1 / value:5.1f} times as fast" if 0 < value < 1 else ""
         print(f"{value:8.3f}  (limit {limits[name]:g})  {name}  {times}")
     return int(any(value > limits[name] for name, value in found.items()))
