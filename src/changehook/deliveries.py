@@ -195,10 +195,8 @@ class Delivery:
 
     @property
     def recorded_at(self) -> datetime.datetime:
-        """The latest moment that its record tells of, leaving aside what is to come.
-
-        One that lies ahead was written while the clock was wrong.
-        """
+        """The latest moment that its record tells of, leaving aside what is to come. One that lies
+        ahead was written while the clock was wrong."""
         if self.revision and not self.attempt_number:
             return self.due_at
         return self.attempts[-1].started_at if self.attempts else self.created_at
@@ -253,16 +251,13 @@ class Delivery:
             error_class="lost",
             error="its worker died; what the receiver got is not known",
         )
-        reason = f"{lost.error_class}: {lost.error}"
+        reason = f"lost: {lost.error}"
         return self.after(lost, Decision(status=DeliveryStatus.PENDING, due_at=now, reason=reason))
 
     def released(self) -> Delivery:
         """Return the delivery as it was before it was claimed: no attempt was made."""
-        return self._moved(
-            status=DeliveryStatus.PENDING,
-            attempt_number=self.attempt_number - 1,
-            lease_until=None,
-        )
+        number = self.attempt_number - 1
+        return self._moved(status=DeliveryStatus.PENDING, attempt_number=number, lease_until=None)
 
     def given_up(self, reason: str) -> Delivery:
         """Return the delivery as failed without another attempt."""

@@ -312,12 +312,8 @@ def _bail() -> NoReturn:
     raise LookupError
 
 
-_NAMES: dict[str, Any] = {
-    "SCALARS": SCALARS,
-    "SIMPLE": SCALARS | {dict, list},  # an object or a list never equals a scalar
-    "LONGEST": LONGEST_SUBJECT,
-    "bail": _bail,
-}
+_NAMES: dict[str, Any] = {"SCALARS": SCALARS, "LONGEST": LONGEST_SUBJECT, "bail": _bail}
+_NAMES["SIMPLE"] = SCALARS | {dict, list}  # an object or a list never equals a scalar
 _FUNCTION = """
 def matches(change):
     try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.encoding import isoformat
-from changehook.errors import ConfigurationError, Fault
+from changehook.errors import ConfigurationError, Fault, QueueError
 
 __all__ = [
     "DeliveryFilter",
@@ -22,6 +22,7 @@ __all__ = [
     "WebhookTally",
     "WorkerHeartbeat",
     "figures_of",
+    "fresh_ones",
     "last_error_class",
 ]
 
@@ -94,6 +95,29 @@ def _is_failing(delivery: Delivery) -> bool:
 def last_error_class(delivery: Delivery) -> str | None:
     """Return the class of error of the last attempt; None when it succeeded, or none was made."""
     return delivery.attempts[-1].error_class if delivery.attempts else None
+
+
+def fresh_ones(
+    deliveries: Iterable[Delivery], kept: Callable[[str], tuple[str, str] | None]
+) -> list[Delivery]:
+    """Return the deliveries that a store does not keep yet, each once: for its ``add``.
+
+    Args:
+        deliveries: what is to be added.
+        kept: returns webhook and payload of the delivery of an id; None when none is kept.
+
+    Raises:
+        QueueError: an id belongs to another delivery, and that would be lost.
+    """
+    fresh: dict[str, Delivery] = {}
+    for delivery in deliveries:
+        other = fresh.get(delivery.id)
+        content = kept(delivery.id) if other is None else (other.webhook, other.payload)
+        if content is None:
+            fresh[delivery.id] = delivery
+        elif content != (delivery.webhook, delivery.payload):
+            raise QueueError(f"the id {delivery.id} belongs to another delivery; ids are unique")
+    return list(fresh.values())
 
 
 def figures_of(delivery: Delivery) -> tuple[datetime.datetime, str, float] | None:

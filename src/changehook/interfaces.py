@@ -271,9 +271,10 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def add(self, deliveries: Sequence[Delivery]) -> None:
-        """Keep new pending deliveries, all of them or none; an id that is kept is passed over.
+        """Keep new pending deliveries, all of them or none; one that is kept is passed over.
 
         Raises:
+            QueueError: an id belongs to another delivery, of another webhook or payload.
             QueueFullError: there is no room.
             StoreError: they could not be written.
         """

@@ -21,6 +21,7 @@ from changehook.inspection import (
     WebhookTally,
     WorkerHeartbeat,
     figures_of,
+    fresh_ones,
 )
 from changehook.interfaces import Store
 
@@ -75,14 +76,17 @@ class MemoryStore(Store):
     def add(self, deliveries: Sequence[Delivery]) -> None:
         """Keep new pending deliveries, all of them or none; an id that is kept is passed over."""
         with self._lock:
-            firsts = {delivery.id: delivery for delivery in reversed(deliveries)}
-            fresh = [each for each in reversed(firsts.values()) if each.id not in self._kept]
+            fresh = fresh_ones(deliveries, self._content)
             if len(fresh) > self._room():
                 raise QueueFullError(
                     f"{len(fresh)} deliveries, {self._room()} places; capacity {self.capacity}"
                 )
             for delivery in fresh:
                 self._keep(delivery)
+
+    def _content(self, delivery_id: str) -> tuple[str, str] | None:
+        kept = self._kept.get(delivery_id)
+        return None if kept is None else (kept.webhook, kept.payload)
 
     def claim(
         self,

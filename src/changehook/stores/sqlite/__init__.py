@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from changehook.inspection import (
     Retention,
     WebhookTally,
     WorkerHeartbeat,
+    fresh_ones,
 )
 from changehook.interfaces import Store
 from changehook.stores.sqlite import queries, statements
@@ -88,9 +90,8 @@ class SQLiteStore(Store):
         """Keep new pending deliveries, all of them or none; an id that is kept is passed over."""
 
         def work(transaction: Transaction) -> None:
-            firsts = {each.id: each for each in reversed(deliveries)}
-            new = reversed(firsts.values())
-            fresh = [each for each in new if not statements.is_kept(transaction, each.id)]
+            kept = functools.partial(statements.content, transaction)
+            fresh = fresh_ones(deliveries, kept)
             room = max(0, self.capacity - transaction.waiting())
             if len(fresh) > room:
                 raise QueueFullError(

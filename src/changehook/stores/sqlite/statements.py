@@ -27,9 +27,11 @@ _UPDATE = (
 )
 
 
-def is_kept(transaction: Transaction, delivery_id: str) -> bool:
-    """Return whether a delivery of that id is kept."""
-    return transaction.one("SELECT 1 FROM deliveries WHERE id = ?", (delivery_id,)) is not None
+def content(transaction: Transaction, delivery_id: str) -> tuple[str, str] | None:
+    """Return webhook and payload of the delivery of that id; None when none is kept."""
+    statement = "SELECT d.webhook, p.text FROM deliveries d JOIN payloads p ON p.id = d.payload"
+    found: tuple[str, str] | None = transaction.one(f"{statement} WHERE d.id = ?", (delivery_id,))
+    return found
 
 
 def insert(transaction: Transaction, delivery: Delivery, payloads: dict[str, int]) -> None:
