@@ -772,3 +772,12 @@ def test_the_file_of_another_program_is_left_alone(run: Run, path: str) -> None:
     assert done.code == 2
     assert "is a database of another program" in done.err
     assert Path(path).read_bytes() == before
+
+
+def test_an_attempt_without_an_answer_has_no_response() -> None:
+    """Nor one whose answer had no body a line for it."""
+    lost = make_delivery().claimed().lease_expired(utcnow())
+    assert "response" not in report(lost)
+    silent = Attempt(number=1, started_at=utcnow(), duration=0.1, status=204)
+    decision = Decision(status=DeliveryStatus.DELIVERED)
+    assert "response  204" in report(make_delivery().claimed().after(silent, decision))

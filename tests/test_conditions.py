@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import datetime
 import decimal
@@ -769,3 +770,24 @@ def test_an_unknown_key_hides_no_other_fault():
     with pytest.raises(ConfigurationError) as caught:
         Conditions({"atr": "status", "value": 1})
     assert [fault.pointer for fault in caught.value.faults] == ["/atr"]
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        ({"x": 1}, True),
+        ({"x": 2, "a": 0, "b": 5}, False),
+        ({"x": 2, "a": 0, "b": "text"}, False),
+        ({"x": 2, "a": 1, "b": "text"}, None),
+        ({"a": 1, "b": 0}, None),
+        ({"x": 2}, None),
+    ],
+)
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict])
+def test_a_verdict_tells_what_could_not_be_decided(data, verdict, kind):
+    """Only where that counted: what a set no longer asks does not."""
+    both = {"and": [{"attr": "a", "value": 1}, {"attr": "b", "op": "gt", "value": 1}]}
+    conditions = Conditions({"or": [{"attr": "x", "value": 1}, both]})
+    change = Change(event="created", model="site", data=kind(data))
+    assert conditions.verdict(change) is verdict
+    assert conditions.matches(change) is bool(verdict)

@@ -30,6 +30,7 @@ from changehook import (
 )
 from changehook.errors import ConnectError, RenderError, SetupError
 from changehook.exchange import KEPT_BODY, Response
+from changehook.interfaces import Terms
 from changehook.network import NetworkPolicy
 from changehook.testing import FakeClock, RecordingTransport
 
@@ -680,3 +681,20 @@ def test_threads_are_the_default_of_configure_only():
         Emitter(webhooks=[])
     emitter = build(queue=ThreadPoolQueue())
     assert emitter.close() == 0
+
+
+def test_a_source_that_fails_does_not_stop_the_sharing_of_workers():
+    """A webhook that cannot be looked up just now counts as a receiver of its own."""
+
+    class Down(WebhookRegistry):
+        def get(self, name):
+            raise ConnectionError("SECRET")
+
+    emitter = build(webhooks=Down([hook()]), timeout=7)
+    assert emitter._terms("w") == Terms(receiver="w", timeout=7)
+    template = hook("data", url="https://{{ data.host }}/", timeout=3)
+    other = hook("v", url="https://receiver.example/hook?a={{ data.a }}")
+    registry = build(hook(), other, template)
+    same = Terms(receiver="https://receiver.example", timeout=15)
+    assert registry._terms("w") == registry._terms("v") == same
+    assert registry._terms("data") == Terms(receiver="data", timeout=3)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from misbehaving import Server, well
 
-from changehook.forks import after_fork_in_child
+from changehook.forks import after_fork_in_child, around_fork
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
@@ -56,6 +56,36 @@ def test_systems_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where processes are not forked there is nothing to register."""
     monkeypatch.delattr(os, "register_at_fork")
     after_fork_in_child(Counter([]).add)
+    around_fork(Counter([]).add, Counter([]).add)
+
+
+@needs_fork
+def test_the_parent_is_asked_before_and_told_afterwards() -> None:
+    """As long as the object lives, and nothing of it runs in the child."""
+    program = """
+import os
+from changehook.forks import around_fork
+
+class Watch:
+    def __init__(self, name):
+        self.name = name
+        around_fork(self.before, self.after)
+
+    def before(self):
+        print(self.name, "before", flush=True)
+
+    def after(self):
+        print(self.name, "after", flush=True)
+
+kept, gone = Watch("kept"), Watch("gone")
+del gone
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+else:
+    os._exit(0)
+"""
+    assert run(program).split() == ["kept", "before", "kept", "after"]
 
 
 @needs_fork

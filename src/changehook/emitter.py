@@ -363,7 +363,7 @@ class Emitter:
             return Terms(receiver=name, timeout=self._deliverer.timeout)
         literal = webhook.url_template.literal
         return Terms(
-            receiver=name if literal is None else redact_url(literal.url),
+            receiver=name if literal is None else redact_url(literal.url).rstrip("/*"),
             timeout=webhook.timeout or self._deliverer.timeout,
         )
 

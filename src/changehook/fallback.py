@@ -111,15 +111,13 @@ class Fallback:
 
     def _move_page(self) -> bool:
         """Move the oldest deliveries over; return whether there were any."""
-        page = self.store.oldest(self._page)
-        if page:
-            self._put(page)
-            self.store.remove(page)
-            self._page = min(2 * self._page, PAGE)
-            return True
         with self._lock:
-            self.holds = bool(self.store.oldest(1))
-            if not self.holds:
-                self._mover = None
+            page = self.store.oldest(self._page)
+            if not page:
+                self.holds, self._mover = False, None
                 logger.info("the fallback is empty, the queue takes deliveries again")
-            return self.holds
+                return False
+        self._put(page)
+        self.store.remove(page)
+        self._page = min(2 * self._page, PAGE)
+        return True

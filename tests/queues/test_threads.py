@@ -73,6 +73,7 @@ class Gate:
         ({"workers": 0}, "at least 1"),
         ({"workers": "4"}, "at least 1"),
         ({"store": "x.db"}, "store: expected a Store, found str"),
+        ({"retention": 7}, r"retention: expected Retention\(\.\.\.\), found int"),
         ({"put_timeout": "5"}, "put_timeout: expected seconds, found str"),
     ],
 )

@@ -29,6 +29,7 @@ from changehook import (
     ThreadPoolQueue,
     Webhook,
 )
+from changehook.queues.stored import StoredQueue
 from changehook.testing import FakeClock, InspectableQueueContract, make_delivery
 from changehook.testing.deliveries import LIMIT, NOW, delivered, failed, later, until
 
@@ -536,6 +537,33 @@ def test_a_receiver_that_hangs_leaves_workers_to_the_others(start: Start, store:
     assert until(lambda: len(done) == 50)
     assert not gate.entered.acquire(blocking=False)
     gate.open.set()
+
+
+def test_a_healthy_receiver_gets_what_nobody_else_waits_for(start: Start, store: Store) -> None:
+    """All workers, though another receiver is known; but not while that one waits."""
+    barrier = threading.Barrier(4)
+
+    def perform(claimed: Delivery) -> Delivery:
+        if claimed.event == "together":
+            barrier.wait(LIMIT)
+        return delivered(claimed)
+
+    queue = start(perform, store, workers=4)
+    queue.put([make_delivery(webhook="a"), make_delivery(webhook="b")])
+    assert until(lambda: queue.counts()[DeliveryStatus.DELIVERED] == 2)
+    queue.put([make_delivery(webhook="a", event="together") for _ in range(8)])
+    assert until(lambda: queue.counts()[DeliveryStatus.DELIVERED] == 10)
+
+
+def test_the_age_of_what_is_late_is_told(store: Store) -> None:
+    """Nothing, while nothing is due; also from outside, where nobody performs anything."""
+    clock = FakeClock(NOW)
+    queue = StoredQueue(store, clock=clock)
+    assert queue.age_of_oldest_due() is None
+    queue.put([make_delivery(due_at=later(60)), make_delivery(due_at=later(10))])
+    assert queue.age_of_oldest_due() is None
+    clock.advance(25)
+    assert queue.age_of_oldest_due() == queue.stats().age_of_oldest_due == 15
 
 
 def test_a_receiver_that_rests_is_probed(

@@ -96,3 +96,24 @@ def test_a_store_can_be_collected():
     del store
     gc.collect()
     assert reference() is None
+
+
+def test_figures_are_of_two_days():
+    """Older ones are not shown, and forgotten with the next."""
+    store = MemoryStore()
+    store.add([make_delivery(), make_delivery(due_at=later(60 * 3600))])
+    store.save(delivered(*store.claim(NOW)))
+    assert len(store.stats(later(47 * 3600)).hours) == 1
+    assert store.stats(later(50 * 3600)).hours == ()
+    [late] = store.claim(later(60 * 3600))
+    store.save(late.skipped("off"))
+    assert [outcome for _, _, outcome in store._outcomes] == ["skipped"]
+    store._count_outcome(make_delivery())
+    assert len(store._outcomes) == 1
+
+
+def test_a_claim_without_a_lease_is_for_ever():
+    """As of a foreign broker, whose worker cannot die alone."""
+    store = MemoryStore()
+    store.add([make_delivery().claimed()])
+    assert store.claim(later(9e6)) == []

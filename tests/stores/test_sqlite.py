@@ -28,6 +28,7 @@ from changehook import (
 from changehook.interfaces import Store
 from changehook.stores.sqlite import connections, schema
 from changehook.stores.sqlite.connections import refuse_network_file_system
+from changehook.stores.sqlite.writer import _Ticket
 from changehook.testing import StoreContract, make_delivery
 from changehook.testing.deliveries import LIMIT, NOW, delivered, failed, later, until
 
@@ -408,6 +409,18 @@ def test_a_file_that_is_gone_is_noticed(store: SQLiteStore, path: Path, what: st
     assert SQLiteStore(path).counts()[DeliveryStatus.PENDING] == 1
 
 
+def test_a_connection_to_a_replaced_file_is_not_used_again(store: SQLiteStore, path: Path) -> None:
+    """What a thread had borrowed meanwhile: who wrote through it would write to nowhere."""
+    store.add([make_delivery()])
+    with store._connections.use():
+        for each in list(path.parent.iterdir()):
+            each.unlink()
+        with pytest.raises(StoreError, match="removed or replaced"):
+            store.counts()
+    store.add([make_delivery()])
+    assert SQLiteStore(path).counts()[DeliveryStatus.PENDING] == 1
+
+
 def test_a_folder_that_is_gone_is_an_error_of_the_store(store: SQLiteStore, path: Path) -> None:
     """Not of the configuration, and not another one for each way to meet it."""
     for each in list(path.parent.iterdir()):
@@ -677,6 +690,76 @@ def test_a_child_that_was_forked_in_the_middle_is_refused(
     writer.join(LIMIT)
     assert in_child(lambda: store.add([make_delivery()])) == 0
     store.add([make_delivery(id="msg_parent")])
+
+
+def test_after_a_fork_nothing_that_was_open_is_used(store: SQLiteStore) -> None:
+    """What the child does first; here without a fork, which a debugger or a tool cannot follow."""
+    store._connections._forked()
+    store.add([make_delivery()])
+    store._connections._forked()
+    with pytest.raises(StoreError, match="was forked while its parent had the file open"):
+        store.counts()
+    for inherited in connections._inherited:
+        while inherited:
+            inherited.pop().close()
+
+
+def test_text_that_is_none_is_damage_and_stays_secret(path: Path) -> None:
+    """Python's module quotes it; an error and a log must not."""
+    error = sqlite3.OperationalError("Could not decode to UTF-8 column 'text' with text 'SECRET")
+    assert str(connections.store_error(path, error)) == (
+        f"{path}: the file is damaged: it holds text that is none"
+    )
+
+
+@pytest.mark.parametrize("times", [2, None])
+def test_a_log_that_others_are_just_turning_on_is_waited_for(
+    path: Path, times: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite refuses that at once; it is tried again until the time is over."""
+    monkeypatch.setattr(connections, "PAUSE", 0)
+    left = [times]
+
+    class Busy(sqlite3.Connection):
+        """A connection that meets others who create the file."""
+
+        def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+            if statement == "PRAGMA journal_mode = WAL" and left[0] != 0:
+                left[0] = left[0] and left[0] - 1
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            return super().execute(statement, *values)
+
+    def connect(name: str) -> sqlite3.Connection:
+        return sqlite3.connect(name, isolation_level=None, check_same_thread=False, factory=Busy)
+
+    if times is None:
+        with pytest.raises(StoreError, match="another process holds the lock"):
+            SQLiteStore(path, connect=connect, timeout=0.01)
+    else:
+        SQLiteStore(path, connect=connect).add([make_delivery()])
+
+
+def test_a_transaction_that_is_gone_fails_for_all_of_it(store: SQLiteStore) -> None:
+    """SQLite rolls everything back when the disk is full: nobody is told that it was written."""
+
+    def end(transaction: object) -> None:
+        transaction.execute("ROLLBACK")
+        transaction.execute("NONSENSE")
+
+    with pytest.raises(StoreError, match="syntax error"):
+        store._writer.run(end)
+    store.add([make_delivery()])
+    assert store.counts()[DeliveryStatus.PENDING] == 1
+
+
+def test_a_lead_that_was_handed_over_is_not_handed_over_twice(store: SQLiteStore) -> None:
+    """Whoever was interrupted after that has nothing to do any more."""
+    store._writer._lead(_Ticket(lambda transaction: None))
+    store._writer.run(lambda transaction: transaction.count_outcome(make_delivery()))
+    store.add([make_delivery()])
+    assert store.stats(NOW).hours == ()
 
 
 def test_connections_end_with_their_store(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import Any
 
 from changehook.errors import ConfigurationError
@@ -105,7 +107,7 @@ def migrate(connection: Any) -> None:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
+        with contextlib.suppress(sqlite3.Error):  # it may be rolled back already
             connection.execute("ROLLBACK")
         raise
 
