@@ -33,5 +33,6 @@ def check(data: bytes) -> None:
     assert delivery.body is None or isinstance(delivery.body, str)
     assert delivery.due_at - utcnow()
     assert delivery.created_at - utcnow()
+    assert delivery.lease_until is None or delivery.lease_until - utcnow()
     assert all(one.started_at - utcnow() for one in delivery.attempts)
     assert len(repr(delivery)) < 10_000
