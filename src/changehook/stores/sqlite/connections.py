@@ -109,7 +109,7 @@ class Connections:
         self.path = path
         self._synchronous = synchronous
         self._timeout = timeout
-        self._connect = connect or self._open
+        self._connect = connect
         self._idle: list[Any] = []
         self._identity: tuple[int, int] | None = None
         self._torn = False
@@ -117,7 +117,8 @@ class Connections:
         around_fork(self._before_fork, self._after_fork)
         after_fork_in_child(self._forked)
         self._finalizer = weakref.finalize(self, _close_all, self._idle)
-        self._prepare()
+        with self._held():
+            self._prepare()
 
     def _open_gate(self) -> None:
         self._gate = threading.Condition(threading.Lock())
@@ -130,7 +131,7 @@ class Connections:
         with self._gate:
             self._forking += 1
             self._gate.wait_for(lambda: not self._used, FORK_PATIENCE)
-        self.close()
+        _close_all(self._idle)
 
     def _after_fork(self) -> None:
         with self._gate:
@@ -199,7 +200,7 @@ class Connections:
         """Raise unless the file is still the one that was opened."""
         if self._found() == self._identity:
             return
-        self.close()
+        _close_all(self._idle)
         self._reopened(prepared=True).close()
         raise StoreError(f"{self.path}: the file was removed or replaced while it was in use")
 
@@ -225,7 +226,8 @@ class Connections:
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
-        _close_all(self._idle)
+        with self._held():
+            _close_all(self._idle)
 
     def _prepare(self) -> None:
         """Create the file or check it, and leave nothing open that a fork could inherit."""
@@ -245,7 +247,9 @@ class Connections:
         self._identity = self._found()
 
     def _fresh(self) -> Any:
-        connection = self._connect(str(self.path))
+        # Not kept as a method of this object: a cycle would be closed by whichever thread the
+        # garbage collector runs in, also while another one forks.
+        connection = (self._connect or self._open)(str(self.path))
         try:
             version_of(connection)  # before the next lines change the file of another program
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
