@@ -197,7 +197,9 @@ class Delivery:
     def recorded_at(self) -> datetime.datetime:
         """The latest moment that its record tells of, leaving aside what is to come. One that lies
         ahead was written while the clock was wrong."""
-        if self.revision and not self.attempt_number:
+        if not self.revision:
+            return self.created_at
+        if not self.attempt_number:
             return self.due_at
         return self.attempts[-1].started_at if self.attempts else self.created_at
 

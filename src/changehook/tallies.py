@@ -52,7 +52,8 @@ class Tallies:
         """Count that these webhooks want a change."""
         with self._lock:
             for webhook in webhooks:
-                self._of(webhook).matched += 1
+                counted = self._counted.get(webhook.name) or self._of(webhook)
+                counted.matched += 1
 
     def count_missed(self, webhook: Webhook, change: Change, verdict: bool | None) -> None:
         """Count that a webhook does not want a change; None when its conditions could not say."""

@@ -76,7 +76,9 @@ class MemoryStore(Store):
     def add(self, deliveries: Sequence[Delivery]) -> None:
         """Keep new pending deliveries, all of them or none; an id that is kept is passed over."""
         with self._lock:
-            fresh = fresh_ones(deliveries, self._content)
+            fresh = deliveries
+            if len(deliveries) != 1 or deliveries[0].id in self._kept:
+                fresh = fresh_ones(deliveries, self._content)
             if len(fresh) > self._room():
                 raise QueueFullError(
                     f"{len(fresh)} deliveries, {self._room()} places; capacity {self.capacity}"
@@ -280,8 +282,11 @@ class MemoryStore(Store):
             retry = bool(delivery.attempts)
             entry = (retry, delivery.due_at, next(self._order), delivery)
             heapq.heappush(self._due[retry], entry)
-            self._latest = max(self._latest, delivery.recorded_at)
-            self._drop_stale()
+            recorded_at = delivery.recorded_at
+            if recorded_at > self._latest:
+                self._latest = recorded_at
+            if kept is not None:
+                self._drop_stale()
         elif delivery.status is DeliveryStatus.DELIVERING:
             self._delivering[delivery.id] = delivery
         else:
@@ -341,7 +346,10 @@ class MemoryStore(Store):
     def _drop_stale(self) -> None:
         """Drop heap entries that are no longer the state kept: those on top, and all if they are
         many."""
-        entries = sum(map(len, self._due)) + sum(map(len, self._parked.values()))
+        first, again = self._due
+        entries = len(first) + len(again)
+        if self._parked:
+            entries += sum(map(len, self._parked.values()))
         if entries > 2 * self._counts[DeliveryStatus.PENDING] + 64:
             self._rebuild(lambda entry: entry[1])
         for heap in (*self._due, *self._parked.values()):
