@@ -21,7 +21,7 @@ from changehook import Delivery, Emitter, NetworkPolicy, RetryPolicy, ThreadPool
 WORKERS = 16
 PHASE = 3.0  # seconds
 DEADLINE = 2.0  # seconds, of an attempt at the one that hangs
-HANGING = "healthy receiver alone / while another hangs{}, worst half second"
+HANGING = "healthy receiver alone / while another hangs{}, worst second"
 RESTING = "healthy receiver alone / once the other{} rests"
 LIMITS = {
     text.format(kind): limit
@@ -129,8 +129,8 @@ def measure(kind: str, well: int) -> dict[str, float]:
         rests = time.monotonic()
         time.sleep(PHASE)
         base = scene.rate(alone, began)
-        slots = [began + half / 2 for half in range(int(2 * (rests - began)))]
-        worst = min(scene.rate(slot, slot + 0.5) for slot in slots)
+        slots = [began + second for second in range(int(rests - began))]
+        worst = min(scene.rate(slot, slot + 1) for slot in slots)
         after = scene.rate(rests, rests + PHASE)
     return {HANGING.format(kind): base / worst, RESTING.format(kind): base / after}
 
