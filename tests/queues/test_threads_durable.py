@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -235,6 +236,7 @@ def test_a_fork_after_the_start_works_in_both(tmp_path: Path, start: Start) -> N
     for child in range(3):
         children.append(os.fork())
         if not children[-1]:
+            signal.alarm(60)  # one that hangs ends
             try:
                 queue.put([make_delivery(id=f"msg_{child}_{number}") for number in range(20)])
                 good = until(lambda: queue.counts()[DeliveryStatus.PENDING] == 0)
@@ -462,6 +464,26 @@ def test_finished_deliveries_are_purged_as_a_part_of_the_pool(
     clock.advance(61)
     assert until(lambda: queue.counts()[DeliveryStatus.DELIVERED] == 0)
     assert queue.counts()[DeliveryStatus.FAILED] == 5
+
+
+def test_one_thread_at_a_time_keeps_house(store: Store) -> None:
+    """The others do not wait for it."""
+    queue = ThreadPoolQueue(store)
+    with queue._keeping_house:
+        queue._keep_house()
+    assert queue._reported < queue._purged
+    queue._keep_house()
+    assert queue._reported >= queue._purged
+
+
+def test_progress_is_told_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For whoever watches long work."""
+    monkeypatch.setattr("changehook.queues.stored.PAGE", 4)
+    queue, seen = StoredQueue(store, clock=FakeClock(NOW)), []
+    queue.put([make_delivery() for _ in range(10)])
+    assert queue.retry(DeliveryFilter(), on_progress=seen.append) == 10
+    assert queue.discard(DeliveryFilter(), on_progress=seen.append) == 10
+    assert seen == [4, 8, 10] * 2
 
 
 def test_nothing_is_purged_unless_it_is_wanted(start: Start, store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import gc
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -616,6 +617,7 @@ def in_child(work: Callable[[], object]) -> int:
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    signal.alarm(60)  # one that hangs ends
     try:
         work()
         os._exit(0)
@@ -635,6 +637,7 @@ def test_a_child_and_its_parent_use_the_file_each_by_itself(store: SQLiteStore, 
     go, gone = os.pipe()
     child = os.fork()
     if not child:
+        signal.alarm(60)
         try:
             store.add([make_delivery(id="msg_child_first")])
             os.read(go, 1)
