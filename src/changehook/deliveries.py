@@ -221,11 +221,8 @@ class Delivery:
         if self.status is not DeliveryStatus.PENDING:
             message = f"delivery {self.id} is {self.status}, only a pending one is claimed"
             raise DeliveryStateError(message)
-        return self._moved(
-            status=DeliveryStatus.DELIVERING,
-            attempt_number=self.attempt_number + 1,
-            lease_until=lease_until,
-        )
+        status, number = DeliveryStatus.DELIVERING, self.attempt_number + 1
+        return self._moved(status=status, attempt_number=number, lease_until=lease_until)
 
     def after(self, attempt: Attempt, decision: Decision, *, body: str | None = None) -> Delivery:
         """Return the delivery after one attempt.

@@ -155,7 +155,7 @@ class Queue(abc.ABC):
         through puts again.
 
         Raises:
-            QueueError: they were not taken.
+            QueueError: they were not taken; an id may belong to a delivery of another webhook.
         """
 
     def close(self, timeout: float = 10.0) -> int:
