@@ -81,8 +81,14 @@ def fuzz(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks; each compares with a peer in the same run and has its limit."""
     session.install("-e", ".", *group("test"))
+    failed = []
     for script in sorted(ROOT.glob("tests/benchmarks/bench_*.py")):
-        session.run("python", str(script))
+        try:
+            session.run("python", str(script))
+        except nox.command.CommandFailed:
+            failed.append(script.name)
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
 
 
 @nox.session

@@ -45,6 +45,7 @@ class DeliveryStatus(enum.StrEnum):
         return self in _FINISHED
 
 
+_PENDING = DeliveryStatus.PENDING  # looking a member up costs more than a check
 _FINISHED = frozenset({DeliveryStatus.DELIVERED, DeliveryStatus.FAILED, DeliveryStatus.SKIPPED})
 
 
@@ -140,8 +141,7 @@ class Delivery:
         attempts: what happened, oldest first.
         body: the request body, kept from the first attempt so that every retry sends the same.
         reason: why the delivery stands where it does, in words.
-        revision: counts the transitions; a store refuses to save over a newer one. So it is the
-            fencing token of a claim as well.
+        revision: counts the transitions, as a fencing token: a store keeps the newest.
         lease_until: while it is being delivered, when the worker counts as dead.
 
     Raises:
@@ -157,7 +157,7 @@ class Delivery:
     payload: str = attrs.field(repr=False)
     created_at: datetime.datetime
     due_at: datetime.datetime
-    status: DeliveryStatus = DeliveryStatus.PENDING
+    status: DeliveryStatus = _PENDING
     attempt_number: int = 0
     attempts: tuple[Attempt, ...] = attrs.field(default=(), repr=_count)
     body: str | None = attrs.field(default=None, repr=False)
@@ -176,7 +176,7 @@ class Delivery:
             and self.model
             and self.created_at.__class__ is self.due_at.__class__ is datetime.datetime
             and self.created_at.tzinfo is self.due_at.tzinfo is datetime.UTC
-            and self.status is DeliveryStatus.PENDING
+            and self.status is _PENDING
             and self.revision.__class__ is self.attempt_number.__class__ is int
             and self.revision == self.attempt_number == 0
             and self.attempts == ()

@@ -240,4 +240,4 @@ def _batch(matches: Callable[[Change], bool]) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    sys.exit(report(run(), LIMITS))
+    sys.exit(report(run, LIMITS))

@@ -47,4 +47,4 @@ def run() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(report(run(), LIMITS))
+    sys.exit(report(run, LIMITS))

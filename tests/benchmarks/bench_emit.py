@@ -63,8 +63,14 @@ def hook(**changes: object) -> Webhook:
     return Webhook.from_dict(values)
 
 
-def run(folder: str) -> dict[str, float]:
+def run() -> dict[str, float]:
     """Measure every ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        return measured(folder)
+
+
+def measured(folder: str) -> dict[str, float]:
+    """Measure them with a file of webhooks in a folder."""
     emitter = Emitter(
         webhooks=[hook(conditions=CONDITIONS)], queue=Accepting(), transport=RecordingTransport()
     )
@@ -110,5 +116,4 @@ def run(folder: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        sys.exit(report(run(folder), LIMITS))
+    sys.exit(report(run, LIMITS))

@@ -82,4 +82,4 @@ def run() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(report(run(), LIMITS))
+    sys.exit(report(run, LIMITS))

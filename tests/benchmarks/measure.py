@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 __all__ = ["ratio", "report"]
 
+TRIES = 3
+
 
 def ratio(
     subject: Callable[[], object], peer: Callable[[], object], *, rounds: int = 25, number: int = 1
@@ -42,9 +44,21 @@ def _turn(function: Callable[[], object], number: int) -> float:
             gc.enable()
 
 
-def report(found: Mapping[str, float], limits: Mapping[str, float]) -> int:
-    """Print each ratio with its limit; return 1, the exit status, when one is missed."""
-    for name, value in found.items():
-        times = f"{1 / value:5.1f} times as fast" if 0 < value < 1 else ""
-        print(f"{value:8.3f}  (limit {limits[name]:g})  {name}  {times}")
-    return int(any(value > limits[name] for name, value in found.items()))
+def report(run: Callable[[], Mapping[str, float]], limits: Mapping[str, float]) -> int:
+    """Measure, and print each ratio with its limit; return 1, the exit status, when one is missed.
+
+    What misses is measured again, because the machine may have been busy: a limit is missed when
+    it is missed ``TRIES`` times in a row.
+    """
+    missed = set(limits)
+    for number in range(TRIES):
+        if number:
+            print(f"measured again, as these missed their limits: {'; '.join(sorted(missed))}")
+        found = run()
+        for name, value in found.items():
+            times = f"{1 / value:5.1f} times as fast" if 0 < value < 1 else ""
+            print(f"{value:8.3f}  (limit {limits[name]:g})  {name}  {times}", flush=True)
+        missed &= {name for name, value in found.items() if value > limits[name]}
+        if not missed:
+            return 0
+    return 1
