@@ -8,9 +8,10 @@ import json
 import random
 import selectors
 import socket
-import threading
 import time
 from typing import Any
+
+from serving import OneThread
 
 LIMIT = 20.0
 ANSWERS = {
@@ -21,7 +22,7 @@ Change = tuple[int, str]
 """The number of a change, and the webhook that it was sent to."""
 
 
-class Ledger:
+class Ledger(OneThread):
     """Answers 200, sometimes late, and sometimes 500; one thread, keep-alive.
 
     Args:
@@ -41,23 +42,7 @@ class Ledger:
         self._failures = failures
         self._delays = delays
         self._late: list[tuple[float, int, socket.socket, bytes]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ, None)
-        self._stopped, self._stop = socket.socketpair()
-        self._selector.register(self._stopped, selectors.EVENT_READ, None)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the thread and close every socket."""
-        self._stop.send(b"x")
-        self._thread.join(LIMIT)
-        for key in list(self._selector.get_map().values()):
-            key.fileobj.close()
-        self._selector.close()
-        self._stop.close()
+        super().__init__(backlog=512)
 
     def _serve(self) -> None:
         while True:

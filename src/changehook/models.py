@@ -49,9 +49,12 @@ def _moment(value: object) -> datetime.datetime | None:
     return cast("datetime.datetime", value)
 
 
+_NUMBERS = uuid.UUID | int
+
+
 def _text_id(value: object) -> object:
     try:
-        return str(value) if isinstance(value, uuid.UUID | int) else value
+        return str(value) if isinstance(value, _NUMBERS) else value
     except ValueError:  # an integer of too many digits
         return value
 
@@ -105,8 +108,8 @@ class Change:
     prechange: Any = None
     postchange: Any = None
     username: str | None = None
-    request_id: str | None = None
-    timestamp: datetime.datetime | None = None
+    request_id: str | None = attrs.field(default=None, converter=_text_id)
+    timestamp: datetime.datetime | None = attrs.field(default=None, converter=_moment)
 
     def __attrs_post_init__(self) -> None:
         if (
@@ -117,14 +120,10 @@ class Change:
             and (self.request_id is None or self.request_id.__class__ is str)
             and (self.prechange is None or self.prechange.__class__ is dict)
             and (self.postchange is None or self.postchange.__class__ is dict)
-            and self.timestamp.__class__ is datetime.datetime
-            and self.timestamp.tzinfo is datetime.UTC
             and self.event
             and self.model
         ):
             return
-        object.__setattr__(self, "request_id", _text_id(self.request_id))
-        object.__setattr__(self, "timestamp", _moment(self.timestamp))
         faults = self._faults()
         if faults:
             raise ConfigurationError(*faults)

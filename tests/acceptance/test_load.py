@@ -4,11 +4,11 @@ import collections
 import contextlib
 import gc
 import selectors
-import socket
 import threading
 import weakref
 
 import pytest
+from serving import OneThread
 
 from changehook import (
     Emitter,
@@ -24,29 +24,13 @@ LIMIT = 120.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-class Sink:
+class Sink(OneThread):
     """A receiver that is fast: one thread, keep-alive, and it counts the ids it saw."""
 
     def __init__(self):
         self.seen = collections.Counter()
         self.connections = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ, None)
-        self._stopped, self._stop = socket.socketpair()
-        self._selector.register(self._stopped, selectors.EVENT_READ, None)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self):
-        """End the thread and close every socket."""
-        self._stop.send(b"x")
-        self._thread.join(LIMIT)
-        for key in list(self._selector.get_map().values()):
-            key.fileobj.close()
-        self._selector.close()
-        self._stop.close()
+        super().__init__()
 
     def _serve(self):
         while True:

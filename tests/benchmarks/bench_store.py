@@ -10,6 +10,7 @@ Run it: ``PYTHONPATH=src:tests/benchmarks python tests/benchmarks/bench_store.py
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import os
@@ -86,8 +87,9 @@ def deliveries(count: int, webhook: str = "w", payload: str = PAYLOAD) -> list[D
     ]
 
 
-def committer(path: Path) -> Callable[[], None]:
-    """Return a function that writes one payload with a sync, and nothing else."""
+@contextlib.contextmanager
+def committer(path: Path) -> Iterator[Callable[[], None]]:
+    """Give a function that writes one payload with a sync, and nothing else."""
     bare = sqlite3.connect(path, isolation_level=None)
     bare.execute("PRAGMA journal_mode = WAL")
     bare.execute("PRAGMA synchronous = FULL")
@@ -98,16 +100,16 @@ def committer(path: Path) -> Callable[[], None]:
         bare.execute("INSERT INTO t (payload) VALUES (?)", (PAYLOAD,))
         bare.execute("COMMIT")
 
-    return commit
+    yield commit
+    bare.close()
 
 
-def puts(folder: Path) -> dict[str, float]:
-    """Measure what the caller waits for."""
+def puts(folder: Path, commit: Callable[[], None]) -> dict[str, float]:
+    """Measure what the caller waits for, beside a bare commit."""
     full, normal = (
         SQLiteStore(folder / "full.db"),
         SQLiteStore(folder / "n.db", synchronous="NORMAL"),
     )
-    commit = committer(folder / "bare.db")
     pool = concurrent.futures.ThreadPoolExecutor(8)
 
     def peer() -> None:
@@ -140,8 +142,8 @@ def puts(folder: Path) -> dict[str, float]:
     return found
 
 
-def whole(folder: Path, port: int) -> float:
-    """Measure emitting and delivering."""
+def whole(folder: Path, port: int, commit: Callable[[], None]) -> float:
+    """Measure emitting and delivering, beside bare commits."""
     emitters = [
         Emitter(
             webhooks=[hook(url=f"http://127.0.0.1:{port}/", secret="s")],
@@ -162,7 +164,6 @@ def whole(folder: Path, port: int) -> float:
         store.remove(store.find(DeliveryFilter(status=DeliveryStatus.DELIVERED)))
 
     durable, memory = emitters
-    commit = committer(folder / "peer.db")
 
     def peer() -> None:
         deliver(memory)
@@ -265,8 +266,9 @@ def peak() -> float:
 def run() -> dict[str, float]:
     """Measure everything."""
     with tempfile.TemporaryDirectory() as folder, sink() as port:
-        found = puts(Path(folder))
-        found[WHOLE] = whole(Path(folder), port)
+        with committer(Path(folder, "bare.db")) as commit:
+            found = puts(Path(folder), commit)
+            found[WHOLE] = whole(Path(folder), port, commit)
         found |= sizes(Path(folder))
     found[MEMORY] = memory()
     return found

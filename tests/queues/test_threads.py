@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from gate import Gate
 
 from changehook import (
     ConfigurationError,
@@ -35,36 +36,6 @@ class TestThreadPoolQueue(InspectableQueueContract):
     def settle(self, queue, condition):
         """Wait for the threads."""
         return until(condition)
-
-
-@pytest.fixture
-def start():
-    """Build queues, and close them at the end."""
-    queues = []
-
-    def build(perform, **arguments):
-        queue = ThreadPoolQueue(**arguments)
-        queue.attach(perform)
-        queues.append(queue)
-        return queue
-
-    yield build
-    for queue in queues:
-        queue.close(0)
-
-
-class Gate:
-    """An attempt that waits until it is let through."""
-
-    def __init__(self):
-        self.open = threading.Event()
-        self.entered = threading.Semaphore(0)
-
-    def __call__(self, claimed):
-        """Wait at the gate."""
-        self.entered.release()
-        assert self.open.wait(LIMIT)
-        return delivered(claimed)
 
 
 @pytest.mark.parametrize(

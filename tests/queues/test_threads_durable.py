@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gate import Gate
 
 from changehook import (
     Attempt,
@@ -67,36 +68,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened = SQLiteStore(tmp_path / "webhooks.db")
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Build queues over a store, and close them at the end."""
-    queues = []
-
-    def build(perform: Perform, store: Store, **arguments: object) -> ThreadPoolQueue:
-        queue = ThreadPoolQueue(store, **arguments)
-        queue.attach(perform)
-        queues.append(queue)
-        return queue
-
-    yield build
-    for queue in queues:
-        queue.close(0)
-
-
-class Gate:
-    """An attempt that waits until it is let through."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.entered = threading.Semaphore(0)
-
-    def __call__(self, claimed: Delivery) -> Delivery:
-        """Wait at the gate."""
-        self.entered.release()
-        assert self.open.wait(LIMIT)
-        return delivered(claimed)
 
 
 # Starting and stopping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_type
@@ -45,6 +46,11 @@ assert_type(webhook.object_types, frozenset[str])
 assert_type(webhook.timeout, float | None)
 assert_type(webhook.secret, tuple[Secret, ...])
 assert_type(Webhook.from_dict({"name": "x"}), Webhook)
+
+change = Change(
+    event="created", model="site", data={}, request_id=uuid.uuid4(), timestamp="2026-01-31T12:00Z"
+)
+assert_type(change.timestamp, datetime.datetime | None)
 
 changehook.configure(webhooks=[webhook])
 assert_type(changehook.emit_change("created", "ipaddress", {"id": 1}), list[Delivery])
