@@ -14,6 +14,7 @@ from changehook.encoding import isoformat
 from changehook.errors import ConfigurationError, Fault, QueueError
 
 __all__ = [
+    "SWEEPER",
     "DeliveryFilter",
     "DisabledWebhook",
     "HourlyOutcome",
@@ -21,13 +22,20 @@ __all__ = [
     "Retention",
     "WebhookTally",
     "WorkerHeartbeat",
+    "due_ones",
     "figures_of",
     "fresh_ones",
     "last_error_class",
+    "may_be_claimed",
 ]
 
 DAY = 86400.0
 ALIVE_FOR = 60.0
+SWEEPER = "sweeper"
+"""The ``worker`` of the heartbeat of whoever tells a broker what is due; it performs nothing."""
+
+LONGEST_LEASE = datetime.timedelta(minutes=10)  # one that ends later was taken by a wrong clock
+CLOCK_JUMP = datetime.timedelta(minutes=1)
 
 
 def _status(value: DeliveryStatus | str | None) -> DeliveryStatus | None:
@@ -95,6 +103,29 @@ def _is_failing(delivery: Delivery) -> bool:
 def last_error_class(delivery: Delivery) -> str | None:
     """Return the class of error of the last attempt; None when it succeeded, or none was made."""
     return delivery.attempts[-1].error_class if delivery.attempts else None
+
+
+def may_be_claimed(delivery: Delivery, now: datetime.datetime) -> bool:
+    """Return whether a delivery is due, or its worker counts as dead; also when its record was
+    written by a clock that was ahead."""
+    if delivery.status is DeliveryStatus.DELIVERING:
+        return delivery.lease_until is not None and (
+            delivery.lease_until <= now or delivery.lease_until > now + LONGEST_LEASE
+        )
+    return delivery.status is DeliveryStatus.PENDING and (
+        delivery.due_at <= now or delivery.recorded_at > now + CLOCK_JUMP
+    )
+
+
+def due_ones(deliveries: Iterable[Delivery], now: datetime.datetime) -> list[Delivery]:
+    """Return the deliveries that may be claimed: first those whose worker died, then what has been
+    due longest, first attempts before retries."""
+
+    def order(delivery: Delivery) -> tuple[bool, bool, datetime.datetime]:
+        pending = delivery.status is DeliveryStatus.PENDING
+        return pending, pending and bool(delivery.attempts), delivery.due_at
+
+    return sorted((each for each in deliveries if may_be_claimed(each, now)), key=order)
 
 
 def fresh_ones(

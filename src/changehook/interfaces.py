@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import datetime
+import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from changehook.inspection import (
     Retention,
     WebhookTally,
     WorkerHeartbeat,
+    due_ones,
 )
 from changehook.models import Change, utcnow
 from changehook.webhooks import Webhook
@@ -346,6 +348,12 @@ class Store(abc.ABC):
             limit: how many at most.
             after: only those whose position is below this.
         """
+
+    def due(self, now: datetime.datetime, limit: int) -> list[Delivery]:
+        """Return at most ``limit`` deliveries that could be claimed, in that order, unclaimed."""
+        statuses = (DeliveryStatus.DELIVERING, DeliveryStatus.PENDING)
+        kept = [self.find(DeliveryFilter(status=status)) for status in statuses]
+        return due_ones(itertools.chain(*kept), now)[:limit]
 
     def oldest(self, limit: int) -> list[Delivery]:
         """Return the pending deliveries of the lowest positions, the lowest first."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from changehook.deliveries import Attempt, Delivery, DeliveryStatus
 from changehook.encoding import decode, isoformat
-from changehook.inspection import QueueStats, WorkerHeartbeat, last_error_class
+from changehook.inspection import SWEEPER, QueueStats, WorkerHeartbeat, last_error_class
 from changehook.printing import clean, table
 
 __all__ = ["counted", "document_of", "listing", "report", "stats_report", "summary"]
@@ -194,7 +194,7 @@ def _outcomes(stats: QueueStats, now: datetime.datetime) -> list[tuple[str, ...]
 
 def _state(worker: WorkerHeartbeat, now: datetime.datetime) -> str:
     if not worker.threads:
-        return "stopped"
+        return "sweeper" if worker.worker == SWEEPER else "stopped"
     return "alive" if worker.is_alive(now) else "dead"
 
 

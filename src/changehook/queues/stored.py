@@ -23,7 +23,7 @@ from changehook.inspection import (
 from changehook.interfaces import InspectableQueue, Perform, Position, Store, Terms
 from changehook.models import utcnow
 
-__all__ = ["StoredQueue"]
+__all__ = ["DEFAULT_TIMEOUT", "LEASE_BEYOND_DEADLINE", "StoredQueue", "broken"]
 
 PAGE = 500
 LEASE_BEYOND_DEADLINE = 30.0
@@ -162,14 +162,20 @@ class StoredQueue(InspectableQueue):
         kills them takes no other along until it is given up."""
         kept = []
         for each in claimed:
-            suspicious = [attempt.error_class for attempt in each.attempts[-2:]] == ["lost"] * 2
-            if suspicious and self._suspect is not None:
+            if self._admits(each):
+                kept.append(each)
+            else:
                 self.store.save(each.released())
-                continue
-            if suspicious:
-                self._suspect = each.id
-            kept.append(each)
         return kept
+
+    def _admits(self, delivery: Delivery) -> bool:
+        """Return whether this process may perform a delivery now; see ``_without_suspects``."""
+        if [attempt.error_class for attempt in delivery.attempts[-2:]] != ["lost"] * 2:
+            return True
+        if self._suspect is not None:
+            return False
+        self._suspect = delivery.id
+        return True
 
     def _perform(self, claimed: Delivery) -> Delivery:
         """Perform one attempt and keep what came of it; one that fails does not kill its worker."""
@@ -250,12 +256,16 @@ class StoredQueue(InspectableQueue):
         try:
             return self._performer()(claimed)
         except KeyboardInterrupt:
-            self._keep(_broken(claimed, self.clock(), "interrupted"))
+            self._keep(broken(claimed, self.clock(), "interrupted"))
             raise
         except BaseException as error:
-            kind = type(error).__name__
-            logger.error("delivery %s: its attempt raised %s", claimed.id, kind)
-            return _broken(claimed, self.clock(), f"the attempt raised {kind}")
+            return self._raised(claimed, error)
+
+    def _raised(self, claimed: Delivery, error: BaseException) -> Delivery:
+        """Return a delivery after an attempt that raised what none may."""
+        kind = type(error).__name__
+        logger.error("delivery %s: its attempt raised %s", claimed.id, kind)
+        return broken(claimed, self.clock(), f"the attempt raised {kind}")
 
 
 def _filter(which: DeliveryFilter) -> DeliveryFilter:
@@ -272,7 +282,8 @@ def _adopted(claimed: Delivery, known: Delivery) -> Delivery:
     return claimed.after(attempt, decision, body=known.body)
 
 
-def _broken(claimed: Delivery, now: datetime.datetime, error: str) -> Delivery:
+def broken(claimed: Delivery, now: datetime.datetime, error: str) -> Delivery:
+    """Return a delivery as failed, because its attempt raised something."""
     attempt = Attempt(
         number=len(claimed.attempts) + 1,
         started_at=now,

@@ -223,6 +223,23 @@ class StoreContract(OperatingContract):
         store.add([make_delivery(created_at=ahead, due_at=ahead)])
         assert len(store.claim(NOW, limit=5)) == 3
 
+    def test_what_is_due_is_told_without_claiming_it(self) -> None:
+        """In the order of claims; also what was recorded by a clock that was ahead."""
+        store = self.make_store(10)
+        dead, retried = make_delivery(), make_delivery(due_at=later(-60))
+        store.add([dead, retried])
+        assert store.save(dead.claimed(later(45)))
+        assert store.save(delayed(self.claim(store), -90))
+        fresh, early = make_delivery(), make_delivery(due_at=later(60))
+        ahead = make_delivery(created_at=later(86400), due_at=later(86400))
+        store.add([early, fresh])
+        assert [each.id for each in store.due(NOW, 9)] == [fresh.id, retried.id]
+        assert [each.id for each in store.due(later(45), 9)] == [dead.id, fresh.id, retried.id]
+        assert [each.id for each in store.due(NOW, 1)] == [fresh.id]
+        store.add([ahead])
+        assert {each.id for each in store.due(NOW, 9)} == {ahead.id, fresh.id, retried.id}
+        assert store.counts()[DeliveryStatus.PENDING] == 4
+
     def test_a_released_delivery_has_not_been_attempted(self) -> None:
         """It is due as it was, and no attempt counts."""
         store = self.make_store(10)

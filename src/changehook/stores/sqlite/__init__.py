@@ -167,6 +167,12 @@ class SQLiteStore(Store):
         with self._connections.use() as connection, queries.snapshot(connection):
             return queries.find(connection, where, limit, after)
 
+    def due(self, now: datetime.datetime, limit: int) -> list[Delivery]:
+        """Return deliveries that could be claimed, without claiming them."""
+        with self._connections.use() as connection, queries.snapshot(connection):
+            found = candidates(connection, now, limit, _anyone)
+            return list({each.id: each for _, each in found}.values())
+
     def oldest(self, limit: int) -> list[Delivery]:
         """Return the pending deliveries of the lowest positions, the lowest first."""
         with self._connections.use() as connection, queries.snapshot(connection):
