@@ -23,6 +23,7 @@ OWNERS = {
     "attrs": {"*"},
     "jinja2": {"compiler", "failures", "filters", "sandbox"},
     "markupsafe": set(),
+    "redis": {"rq"},
     "urllib3": {"transport"},
 }
 

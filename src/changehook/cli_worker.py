@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import logging
-import operator
 import os
-import re
 import select
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,8 +17,9 @@ from typing import Any
 from changehook.arguments import ALLOW, command, count, located, network_of
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.emitter import Emitter
-from changehook.errors import ConfigurationError, QueueError, kind_and_place
+from changehook.errors import ConfigurationError, QueueError
 from changehook.interfaces import InspectableQueue
+from changehook.places import check_place, found_at, reported
 from changehook.printing import DONE, complain, put_out
 from changehook.queues.threads import ThreadPoolQueue
 from changehook.sources import FileSource
@@ -35,7 +32,6 @@ LOOK_EVERY = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 UNFINISHED = (DeliveryStatus.PENDING, DeliveryStatus.DELIVERING)
 WORKERS = 8
-_PLACE = re.compile(r"([\w.]+):([\w.]+)")
 
 
 def add_worker(commands: Any) -> None:
@@ -45,6 +41,7 @@ def add_worker(commands: Any) -> None:
     add("file", metavar="FILE", nargs="?", help="the webhooks; read again when the file changes")
     place = "the emitter to work for, or a function that returns it; in place of STORE and FILE"
     add("--emitter", metavar="MODULE:NAME", help=place)
+    add("--rq", action="store_true", help="be a worker of RQ, for an emitter with an RQQueue")
     add("--workers", metavar="N", type=count, help="how many deliveries at once (8)")
     add("--allow", metavar="NETWORK", action="append", default=[], help=ALLOW)
     add("--until-empty", action="store_true", help="end when no delivery waits, also for a retry")
@@ -62,9 +59,14 @@ def _worker(options: argparse.Namespace) -> int:
 
     example: changehook worker webhooks.db webhooks.toml --allow internal
     example: changehook worker --emitter myapp.hooks:emitter
+    example: changehook worker --rq --emitter myapp.hooks:emitter
     """
+    if options.rq and not options.emitter:
+        raise ConfigurationError("--rq: needs --emitter MODULE:NAME, whose queue is an RQQueue")
     emitter, what = _imported(options) if options.emitter else _built(options)
     _log_to_stderr()
+    if options.rq:
+        return _rq_worker(options, emitter, what)
     queue = emitter.queue
     if options.until_empty and not isinstance(queue, InspectableQueue):
         raise ConfigurationError("--until-empty: the queue of this emitter cannot be looked into")
@@ -82,6 +84,27 @@ def _worker(options: argparse.Namespace) -> int:
             left = emitter.close(STOP_TIME)
         _say(options, "stopped", f"stopped; deliveries left: {left}", left=left)
     return DONE
+
+
+def _rq_worker(options: argparse.Namespace, emitter: Emitter, what: str) -> int:
+    """Work as RQ's workers do, with a scheduler; RQ looks after the signals."""
+    queue: Any = emitter.queue
+    _say(options, "started", f"working on {what}; CONTROL-C stops it", on=what)
+    left = 0
+    worker = queue.worker()
+    idle = None
+    if options.until_empty:
+        worker.is_needed, idle = lambda: not _is_empty(queue), 1
+    try:
+        emitter.start()
+        queue.adopt()
+        worker.work(with_scheduler=True, max_idle_time=idle, logging_level="WARNING")
+    finally:
+        left = emitter.close(STOP_TIME)
+    _say(options, "stopped", f"stopped; deliveries left: {left}", left=left)
+    if worker.stopped or options.until_empty:
+        return DONE
+    raise QueueError("the worker of RQ ended by itself; its log says why")
 
 
 def _say(options: argparse.Namespace, event: str, text: str, **values: Any) -> None:
@@ -175,21 +198,27 @@ def _imported(options: argparse.Namespace) -> tuple[Emitter, str]:
             "--emitter: takes no STORE, FILE, --workers, --allow or --synchronous; "
             "the emitter has its own"
         )
-    place = _PLACE.fullmatch(options.emitter)
-    if place is None:
-        raise ConfigurationError("--emitter: expected MODULE:NAME, such as myapp.hooks:emitter")
-    value = _looked_up(*place.groups())
+    check_place("--emitter", options.emitter)
+    sys.path.insert(0, os.getcwd())
+    value = found_at("--emitter", options.emitter)
     if not isinstance(value, Emitter) and callable(value):
-        with _reported(f"{options.emitter} was called"):
+        with reported("--emitter", f"{options.emitter} was called"):
             value = value()
-    return _checked(value, options.emitter), f"the queue of {options.emitter}"
+    return _checked(value, options.emitter, options.rq), f"the queue of {options.emitter}"
 
 
-def _checked(value: object, place: str) -> Emitter:
+def _checked(value: object, place: str, rq: bool) -> Emitter:
     if not isinstance(value, Emitter):
         found = type(value).__name__
         raise ConfigurationError(
             f"--emitter: {place} is no Emitter, and no function that returns one; found {found}"
+        )
+    if rq and not _is_of_rq(value.queue):
+        found = type(value.queue).__name__
+        raise ConfigurationError(f"--rq: the queue of {place} is no RQQueue, but {found}")
+    if not rq and _is_of_rq(value.queue):
+        raise ConfigurationError(
+            f"--emitter: {place} has an RQQueue, on which the workers of RQ work; add --rq"
         )
     store = value.queue.store
     if store is not None and not store.durable:
@@ -200,34 +229,9 @@ def _checked(value: object, place: str) -> Emitter:
     return value
 
 
-def _looked_up(module: str, name: str) -> Any:
-    sys.path.insert(0, os.getcwd())
-    try:
-        with _reported(f"{module} was imported"):
-            imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        known = error.name or ""
-        if module != known and not module.startswith(f"{known}."):
-            reason = f"{module} imports {known}, which is not there"
-        else:
-            reason = f"there is no module {module}; start this where Python finds it"
-        raise ConfigurationError(f"--emitter: {reason}") from None
-    try:
-        return operator.attrgetter(name)(imported)
-    except AttributeError:
-        raise ConfigurationError(f"--emitter: the module {module} has no {name}") from None
-
-
-@contextlib.contextmanager
-def _reported(what: str) -> Iterator[None]:
-    """Have what an application raises become a complaint; its text may hold a secret."""
-    try:
-        yield
-    except (ModuleNotFoundError, ConfigurationError):
-        raise
-    except Exception as error:
-        reason = f"{kind_and_place(error)}, when {what}"
-        raise ConfigurationError(f"--emitter: {reason}") from None
+def _is_of_rq(queue: object) -> bool:
+    module = sys.modules.get("changehook.queues.rq")  # RQ may not be installed
+    return module is not None and isinstance(queue, module.RQQueue)
 
 
 class _Complaints(logging.Handler):

@@ -7,6 +7,7 @@
     ├── VerificationError        a received request is not signed as it should be
     ├── DeliveryNotFoundError    no delivery with that id is kept
     ├── DeliveryStateError       the delivery is not in a state for what was asked
+    ├── GivenUpError             a delivery was given up: a foreign engine shows its job as failed
     ├── QueueError               the queue would not take, or cannot do, what was asked
     │   ├── QueueFullError       no room within the time allowed       (retry helps)
     │   ├── QueueClosedError     the queue was closed
@@ -120,6 +121,10 @@ class DeliveryNotFoundError(ChangehookError):
 
 class DeliveryStateError(ChangehookError):
     """The delivery is not in a state for what was asked: finished already, or being attempted."""
+
+
+class GivenUpError(ChangehookError):
+    """A delivery was given up: raised in a job of a foreign engine, which shows it as failed."""
 
 
 class QueueError(ChangehookError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import redis
 from misbehaving import Server, hangs_up
 from security.attacks_secrets import (
     BODY,
@@ -28,6 +29,7 @@ from changehook import (
     Emitter,
     FileSource,
     InMemoryQueue,
+    RetryPolicy,
     Secret,
     SQLiteStore,
     ThreadPoolQueue,
@@ -37,6 +39,7 @@ from changehook import (
     verify,
 )
 from changehook.exchange import Request
+from changehook.queues.rq import RQQueue
 from changehook.receiver import Behaviour, Receiver
 from changehook.signing import sign
 from changehook.sources import load_webhooks
@@ -163,6 +166,27 @@ def not_encodable() -> None:
     )
 
 
+def given_up() -> None:
+    """Work on a job of RQ whose attempt fails for good; its Redis does not answer."""
+    connection = redis.Redis(port=9, password=mark("proxy"), retry=None)
+    queue = RQQueue(connection, emitter="rq_host:queue")
+    sender = Emitter(
+        webhooks=webhooks(),
+        queue=queue,
+        transport=RecordingTransport(404),
+        retry=RetryPolicy(schedule=[0]),
+    )
+    [delivery, *_] = Emitter(webhooks=webhooks(), queue=InMemoryQueue()).emit_change(
+        CHANGE.event, CHANGE.model, CHANGE.data
+    )
+    job = queue.rq.create_job(
+        "changehook.queues.rq.perform",
+        args=("rq_host:queue", [delivery.to_json()]),
+        job_id=f"changehook-d-{delivery.id}",
+    )
+    sender.queue.work_on(job)  # type: ignore[attr-defined]
+
+
 def files(folder: Path) -> dict[str, Call]:
     """Return readings of files that are broken beside their secrets."""
     good, text = json.dumps([document()]), json.dumps([document()])[:-1]
@@ -255,6 +279,7 @@ def crashes(folder: Path) -> dict[str, Call]:
         "closed queue": closed_queue,
         "finished": finished,
         "full queue": full_queue,
+        "given up": given_up,
         "damaged store": functools.partial(damaged_store, folder / "webhooks.db"),
         "unattached queue": unattached_queue,
         "unknown delivery": unknown_delivery,

@@ -1,0 +1,243 @@
+"""What an operator finds and does: over RQ's registries, or over a store whose ids jobs carry."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from rq.exceptions import InvalidJobOperation
+from rq.job import Job, JobStatus
+
+from changehook.deliveries import Delivery, DeliveryStatus
+from changehook.errors import DeliveryNotFoundError, QueueError
+from changehook.inspection import DeliveryFilter, QueueStats
+from changehook.interfaces import Position, Store
+from changehook.queues.rq import jobs
+from changehook.queues.rq.posting import Poster
+from changehook.queues.stored import StoredQueue
+
+__all__ = ["Book", "RegistryBook", "StoreBook"]
+
+PAGE = 500
+Progress = Callable[[int], object] | None
+
+
+class Book(Protocol):
+    """What ``RQQueue`` asks for an operator."""
+
+    def counts(self) -> dict[DeliveryStatus, int]: ...
+    def find(
+        self,
+        where: DeliveryFilter | None = None,
+        *,
+        limit: int = 100,
+        after: Position | None = None,
+    ) -> list[Delivery]: ...
+    def get(self, delivery_id: str) -> Delivery: ...
+    def count(self, where: DeliveryFilter) -> int: ...
+    def retry(
+        self, which: str | DeliveryFilter, *, rerender: bool = False, on_progress: Progress = None
+    ) -> int: ...
+    def discard(self, which: str | DeliveryFilter, *, on_progress: Progress = None) -> int: ...
+    def age_of_oldest_due(self) -> float | None: ...
+    def stats(self) -> QueueStats: ...
+    def adopt(self) -> int: ...
+    def report(self) -> None: ...
+
+
+class RegistryBook:
+    """Reads the deliveries from the jobs in RQ's registries."""
+
+    def __init__(self, poster: Poster) -> None:
+        self._poster = poster
+        self._registries = poster.registries
+
+    def counts(self) -> dict[DeliveryStatus, int]:
+        """Return how many deliveries are kept in each status."""
+        counts = dict.fromkeys(DeliveryStatus, 0)
+        unclear = []
+        for job_id, status in self._registries.statuses().items():
+            if status is None or jobs.is_batch(job_id):
+                unclear.append(job_id)
+            else:
+                counts[status] += 1
+        now = self._registries.clock()
+        for job in self._registries.fetched(unclear):
+            for delivery in jobs.view(job, now):
+                counts[delivery.status] += 1
+        return counts
+
+    def find(
+        self,
+        where: DeliveryFilter | None = None,
+        *,
+        limit: int = 100,
+        after: Position | None = None,
+    ) -> list[Delivery]:
+        """Return the newest deliveries that agree with the filter, newest first."""
+        where = where or DeliveryFilter()
+        status = DeliveryStatus.PENDING if where.failing else where.status
+        found = [
+            delivery
+            for _, delivery in self._seen(status)
+            if where.wants(delivery) and (after is None or delivery.position < after)
+        ]
+        return sorted(found, key=lambda each: each.position, reverse=True)[:limit]
+
+    def count(self, where: DeliveryFilter) -> int:
+        """Return how many deliveries agree with the filter."""
+        return len(self.find(where, limit=sys.maxsize))
+
+    def get(self, delivery_id: str) -> Delivery:
+        """Return one delivery."""
+        return self._got(delivery_id)[1]
+
+    def retry(
+        self, which: str | DeliveryFilter, *, rerender: bool = False, on_progress: Progress = None
+    ) -> int:
+        """Make deliveries due now, with the schedule starting again."""
+        number = 0
+        for job, delivery in self._resting(which, on_progress):
+            again = delivery.retried(self._registries.clock(), rerender=rerender)
+            if jobs.is_batch(job.id):
+                self._poster.post_alone([again])
+                self._leave(job, delivery)
+            else:
+                self._poster.post_instead(job, again)
+            number += 1
+        return number
+
+    def discard(self, which: str | DeliveryFilter, *, on_progress: Progress = None) -> int:
+        """Remove deliveries for good."""
+        number = 0
+        for job, delivery in self._resting(which, on_progress):
+            self._leave(job, delivery)
+            number += 1
+        return number
+
+    def age_of_oldest_due(self) -> float | None:
+        """Return the seconds since the oldest delivery that is due became so; None if none is."""
+        now = self._registries.clock()
+        pending = self.find(DeliveryFilter(status=DeliveryStatus.PENDING), limit=sys.maxsize)
+        ages = [(now - each.due_at).total_seconds() for each in pending]
+        return max((age for age in ages if age >= 0), default=None)
+
+    def stats(self) -> QueueStats:
+        """Return how the queue fares."""
+        return QueueStats(counts=self.counts(), age_of_oldest_due=self.age_of_oldest_due())
+
+    def adopt(self) -> int:
+        """Return 0: what has no job is not kept."""
+        return 0
+
+    def report(self) -> None:
+        """Do nothing: there is no place for figures."""
+
+    def _seen(self, status: DeliveryStatus | None) -> Iterator[tuple[Job, Delivery]]:
+        now = self._registries.clock()
+        known: set[str] = set()
+        for job in self._registries.jobs(status):
+            for delivery in jobs.view(job, now):
+                if delivery.id not in known:
+                    known.add(delivery.id)
+                    yield job, delivery
+
+    def _got(self, delivery_id: str) -> tuple[Job, Delivery]:
+        job = self._registries.carrying(delivery_id)
+        for delivery in () if job is None else jobs.view(job, self._registries.clock()):
+            if delivery.id == delivery_id:
+                assert job is not None
+                return job, delivery
+        raise DeliveryNotFoundError(f"no delivery {delivery_id!r} is kept")
+
+    def _resting(
+        self, which: str | DeliveryFilter, on_progress: Progress
+    ) -> Iterator[tuple[Job, Delivery]]:
+        """Yield what may be retried or discarded, and its job: not what is being attempted."""
+        if isinstance(which, str):
+            job, delivery = self._got(which)
+            if _status(job) is None:
+                raise DeliveryNotFoundError(f"no delivery {which!r} is kept")
+            if _status(job) is JobStatus.STARTED:
+                raise QueueError(f"delivery {which} is being attempted just now; try again later")
+            yield job, delivery
+            return
+        status = DeliveryStatus.PENDING if which.failing else which.status
+        for seen, (job, delivery) in enumerate(list(self._seen(status)), 1):
+            if which.wants(delivery) and _status(job) not in (JobStatus.STARTED, None):
+                yield job, delivery
+            if on_progress is not None and seen % PAGE == 0:
+                on_progress(seen)
+
+    def _leave(self, job: Job, delivery: Delivery) -> None:
+        """Take a delivery out of its job."""
+        if jobs.is_batch(job.id):
+            self._registries.connection.delete(self._registries.index_key(delivery.id))
+            jobs.move(job, delivery.id)
+            if not jobs.is_moved(job):
+                job.save_meta()  # type: ignore[no-untyped-call] # RQ leaves it untyped
+                return
+        job.delete()
+
+
+def _status(job: Job) -> JobStatus | None:
+    """Return what a job is doing now; None when it has been deleted meanwhile."""
+    try:
+        return job.get_status()
+    except InvalidJobOperation:
+        return None
+
+
+class StoreBook(StoredQueue):
+    """Reads the deliveries from the store; what is due by someone's hand gets a job at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        poster: Poster,
+        clock: Callable[[], datetime.datetime],
+    ) -> None:
+        super().__init__(store, clock=clock)
+        self._poster = poster
+        self._registries = poster.registries
+
+    def retry(
+        self, which: str | DeliveryFilter, *, rerender: bool = False, on_progress: Progress = None
+    ) -> int:
+        """Make deliveries due now, with the schedule starting again."""
+        if isinstance(which, str):
+            number = super().retry(which, rerender=rerender)
+            self._again([self.get(which)])
+            return number
+        number, now = 0, self.clock()
+        for page in self._at_rest(which, on_progress):
+            number += self.store.save_all([each.retried(now, rerender=rerender) for each in page])
+            self._again(page)
+        return number
+
+    def adopt(self) -> int:
+        """Give a job to each unfinished delivery that has none; return how many there were."""
+        number = 0
+        for status in (DeliveryStatus.PENDING, DeliveryStatus.DELIVERING):
+            where = DeliveryFilter(status=status)
+            page = self.store.find(where, PAGE)
+            while page:
+                lost = self._registries.fresh(page)
+                self._poster.post(lost)
+                number += len(lost)
+                page = self.store.find(where, PAGE, page[-1].position)
+        return number
+
+    def _again(self, deliveries: Sequence[Delivery]) -> None:
+        for each in deliveries:
+            job = self._registries.carrying(each.id)
+            if job is not None and not jobs.is_batch(job.id):
+                job.delete()
+        kept = [self.store.get(each.id) for each in deliveries]
+        self._poster.post([each for each in kept if each is not None])
+
+    def report(self) -> None:
+        """Tell the store how often webhooks were asked."""
+        self._report()
