@@ -7,7 +7,6 @@ import datetime
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
 from typing import Any
 
 import attrs
@@ -29,12 +28,12 @@ from changehook.queues.rq.keeping import InMeta, InStore, Keeper
 from changehook.queues.rq.posting import TIMEOUT_BEYOND_DEADLINE, Poster
 from changehook.queues.rq.registries import Registries
 from changehook.queues.rq.work import Work
+from changehook.queues.rq.worker import MINUTE, DeliveryWorker
 from changehook.queues.stored import DEFAULT_TIMEOUT
 
 __all__ = ["RQQueue", "perform"]
 
 DAY = 86400
-MINUTE = 60
 LOOK_EVERY = 60.0
 
 logger = logging.getLogger(__name__)
@@ -313,45 +312,6 @@ class RQQueue(InspectableQueue):
             yield
         except (redis.RedisError, OSError) as error:
             raise QueueError(f"Redis: {type(error).__name__}") from error
-
-
-class DeliveryWorker(rq.SimpleWorker):
-    """A worker that makes its attempts in its own process, without a fork for each job.
-
-    ``stopped`` says whether a signal ended it, and ``is_needed`` whether one with a
-    ``max_idle_time`` goes on all the same. It looks once a minute, where RQ's own do so every ten,
-    for jobs whose worker died, and whether its scheduler is alive.
-    """
-
-    is_needed: Callable[[], bool] = staticmethod(lambda: False)
-    stopped = False
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.worker_ttl = MINUTE + 15  # RQ waits for a job 15 seconds less
-
-    def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
-    ) -> tuple[Job, rq.Queue] | None:
-        """Return the next job; None when there is none and it is no longer needed."""
-        found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
-        while found is None and self.is_needed():
-            found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
-        return found
-
-    def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Stop after the job that runs."""
-        self.stopped = True
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call] # RQ leaves it untyped
-
-    def teardown(self) -> None:
-        """Leave; without a word to Redis if it is away, where what it knows of this one expires."""
-        with contextlib.suppress(redis.RedisError):
-            super().teardown()  # type: ignore[no-untyped-call] # RQ leaves it untyped
-
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        """Return after how many seconds without a sign a job counts as abandoned."""
-        return int(job.timeout or 0) + TIMEOUT_BEYOND_DEADLINE
 
 
 def _hasty(connection: redis.Redis) -> redis.Redis:
