@@ -559,6 +559,19 @@ def test_it_closes_as_a_context_manager():
         emitter.emit_change("created", "site", {})
 
 
+def test_its_connections_are_closed_whatever_its_queue_does():
+    """The queue's error is told."""
+
+    class Gone(BrokenQueue):
+        def close(self, timeout=10.0):
+            raise ConnectionError("gone")
+
+    emitter = build(queue=Gone())
+    with pytest.raises(ConnectionError):
+        emitter.close()
+    assert emitter._transport.closed
+
+
 def test_a_webhook_replaces_the_user_agent_only():
     """In whatever case it writes it."""
     emitter = build(hook(additional_headers="user-agent: mine/1"))

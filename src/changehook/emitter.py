@@ -316,8 +316,10 @@ class Emitter:
         try:
             left = 0 if self._fallback is None else self._fallback.close(timeout)
         finally:
-            undone = self.queue.close(max(0.0, give_up - time.monotonic()))
-            self._transport.close()
+            try:
+                undone = self.queue.close(max(0.0, give_up - time.monotonic()))
+            finally:
+                self._transport.close()
         return left + undone
 
     def __enter__(self) -> Self:
