@@ -324,7 +324,7 @@ def test_a_server_that_is_killed_keeps_what_it_took(start, receiver):
         fleet = start(server=own)
         put = [fleet.emit() for _ in range(20)]
         own.kill()
-        with pytest.raises(QueueError, match="Redis: ConnectionError"):
+        with pytest.raises(QueueError, match="does not answer"):
             fleet.emit()
         own.start()
         fleet.worker()

@@ -23,7 +23,14 @@ from changehook.inspection import (
 from changehook.interfaces import InspectableQueue, Perform, Position, Store, Terms
 from changehook.models import utcnow
 
-__all__ = ["DEFAULT_TIMEOUT", "LEASE_BEYOND_DEADLINE", "StoredQueue", "broken"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "LEASE_BEYOND_DEADLINE",
+    "StoredQueue",
+    "broken",
+    "check_limit",
+    "checked_filter",
+]
 
 PAGE = 500
 LEASE_BEYOND_DEADLINE = 30.0
@@ -75,13 +82,13 @@ class StoredQueue(InspectableQueue):
         after: Position | None = None,
     ) -> list[Delivery]:
         """Return the newest deliveries that agree with the filter, newest first."""
-        if not isinstance(limit, int) or limit < 0:
-            raise ConfigurationError(f"limit is {limit!r:.40}; write a number of deliveries")
-        return self.store.find(DeliveryFilter() if where is None else _filter(where), limit, after)
+        check_limit(limit)
+        where = DeliveryFilter() if where is None else checked_filter(where)
+        return self.store.find(where, limit, after)
 
     def count(self, where: DeliveryFilter) -> int:
         """Return how many deliveries agree with the filter."""
-        return self.store.count(_filter(where))
+        return self.store.count(checked_filter(where))
 
     def get(self, delivery_id: str) -> Delivery:
         """Return one delivery."""
@@ -105,7 +112,7 @@ class StoredQueue(InspectableQueue):
             return 1
         return sum(
             self.store.save_all([each.retried(now, rerender=rerender) for each in page])
-            for page in self._at_rest(_filter(which), on_progress)
+            for page in self._at_rest(checked_filter(which), on_progress)
         )
 
     def discard(
@@ -116,7 +123,7 @@ class StoredQueue(InspectableQueue):
             if not self.store.remove([self._resting(which)]):
                 raise QueueError(f"delivery {which} changed just now; try again")
             return 1
-        pages = self._at_rest(_filter(which), on_progress)
+        pages = self._at_rest(checked_filter(which), on_progress)
         return sum(self.store.remove(page) for page in pages)
 
     def purge(self, retention: Retention) -> int:
@@ -268,7 +275,14 @@ class StoredQueue(InspectableQueue):
         return broken(claimed, self.clock(), f"the attempt raised {kind}")
 
 
-def _filter(which: DeliveryFilter) -> DeliveryFilter:
+def check_limit(limit: object) -> None:
+    """Raise ConfigurationError unless it is a number of deliveries."""
+    if not isinstance(limit, int) or limit < 0:
+        raise ConfigurationError(f"limit is {limit!r:.40}; write a number of deliveries")
+
+
+def checked_filter(which: DeliveryFilter) -> DeliveryFilter:
+    """Return a filter; raise ConfigurationError if it is none."""
     if not isinstance(which, DeliveryFilter):
         found = type(which).__name__
         raise ConfigurationError(f"expected a DeliveryFilter(status=...), found {found}")

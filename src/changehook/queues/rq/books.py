@@ -16,11 +16,12 @@ from changehook.inspection import DeliveryFilter, QueueStats
 from changehook.interfaces import Position, Store
 from changehook.queues.rq import jobs
 from changehook.queues.rq.posting import Poster
-from changehook.queues.stored import StoredQueue
+from changehook.queues.stored import StoredQueue, check_limit, checked_filter
 
 __all__ = ["Book", "RegistryBook", "StoreBook"]
 
 PAGE = 500
+LATE = datetime.timedelta(seconds=15)  # RQ's scheduler has brought by then what it is to bring
 Progress = Callable[[int], object] | None
 
 
@@ -77,7 +78,8 @@ class RegistryBook:
         after: Position | None = None,
     ) -> list[Delivery]:
         """Return the newest deliveries that agree with the filter, newest first."""
-        where = where or DeliveryFilter()
+        check_limit(limit)
+        where = DeliveryFilter() if where is None else checked_filter(where)
         status = DeliveryStatus.PENDING if where.failing else where.status
         found = [
             delivery
@@ -88,7 +90,7 @@ class RegistryBook:
 
     def count(self, where: DeliveryFilter) -> int:
         """Return how many deliveries agree with the filter."""
-        return len(self.find(where, limit=sys.maxsize))
+        return len(self.find(checked_filter(where), limit=sys.maxsize))
 
     def get(self, delivery_id: str) -> Delivery:
         """Return one delivery."""
@@ -164,6 +166,7 @@ class RegistryBook:
                 raise QueueError(f"delivery {which} is being attempted just now; try again later")
             yield job, delivery
             return
+        checked_filter(which)
         status = DeliveryStatus.PENDING if which.failing else which.status
         for seen, (job, delivery) in enumerate(list(self._seen(status)), 1):
             if which.wants(delivery) and _status(job) not in (JobStatus.STARTED, None):
@@ -212,23 +215,41 @@ class StoreBook(StoredQueue):
             self._again([self.get(which)])
             return number
         number, now = 0, self.clock()
-        for page in self._at_rest(which, on_progress):
+        for page in self._at_rest(checked_filter(which), on_progress):
             number += self.store.save_all([each.retried(now, rerender=rerender) for each in page])
             self._again(page)
         return number
 
     def adopt(self) -> int:
-        """Give a job to each unfinished delivery that has none; return how many there were."""
+        """Give a job to each unfinished delivery that has none, or one that will not be run in
+        time because somebody changed the store alone; return how many there were."""
         number = 0
         for status in (DeliveryStatus.PENDING, DeliveryStatus.DELIVERING):
             where = DeliveryFilter(status=status)
             page = self.store.find(where, PAGE)
             while page:
-                lost = self._registries.fresh(page)
-                self._poster.post(lost)
-                number += len(lost)
+                number += self._adopted(page)
                 page = self.store.find(where, PAGE, page[-1].position)
         return number
+
+    def _adopted(self, page: Sequence[Delivery]) -> int:
+        carried = self._registries.jobs_of(page)
+        lost = [each for each in page if each.id not in carried]
+        self._poster.post(lost)
+        long_ago = self.clock() - LATE
+        stuck = [
+            (each, carried[each.id])
+            for each in page
+            if each.id in carried
+            and (each.lease_until or each.due_at) < long_ago
+            and carried[each.id].get_status(refresh=False) not in jobs.TO_BE_RUN
+        ]
+        for delivery, job in stuck:
+            if jobs.is_batch(job.id):
+                self._poster.post_alone([delivery])
+            else:
+                self._poster.post_instead(job, delivery)
+        return len(lost) + len(stuck)
 
     def _again(self, deliveries: Sequence[Delivery]) -> None:
         for each in deliveries:

@@ -20,6 +20,7 @@ __all__ = [
     "BATCH",
     "LIVES",
     "PERFORM",
+    "TO_BE_RUN",
     "aware",
     "deaths",
     "deliveries_of",
@@ -43,6 +44,9 @@ __all__ = [
 PERFORM = "changehook.queues.rq.perform"
 LIVES = 3
 """How often a job is run again whose worker died, since the last attempt that came to an end."""
+
+TO_BE_RUN = (JobStatus.QUEUED, JobStatus.DEFERRED, JobStatus.STARTED)
+"""The statuses of jobs that a worker has, or takes next, without anybody's doing."""
 
 ONE, HEX, BATCH = "changehook-d-", "changehook-h-", "changehook-b-"
 STATE = ("status", "due_at", "attempt_number", "attempts", "body", "reason", "revision")

@@ -21,7 +21,7 @@ __all__ = ["TIMEOUT_BEYOND_DEADLINE", "Poster"]
 
 DAY = 86400
 TIMEOUT_BEYOND_DEADLINE = 30
-BATCHED_FOR = 90 * DAY
+WEEK = 7 * DAY
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +72,14 @@ class Poster:
                 self._add([each], pipe)
             pipe.execute()
 
+    def settle(self, deliveries: Sequence[Delivery]) -> None:
+        """Have Redis forget in which job of several deliveries travelled when RQ forgets the job,
+        which ends now."""
+        pipe = self.registries.connection.pipeline(transaction=False)
+        for each in deliveries:
+            pipe.expire(self.registries.index_key(each.id), self.result_ttl)
+        pipe.execute()
+
     def post_instead(self, job: Job, delivery: Delivery) -> None:
         """Put a delivery into a new job in place of its old one, in one transaction."""
         pipe = self._transaction()
@@ -107,7 +115,7 @@ class Poster:
         for each in deliveries:
             key = self.registries.index_key(each.id)
             if not alone:
-                pipe.set(key, job_id, ex=BATCHED_FOR)
+                pipe.set(key, job_id, ex=max(self.result_ttl, self.failure_ttl) + WEEK)
 
     def _timeout(self, deliveries: Sequence[Delivery]) -> int:
         """Return the seconds that RQ gives a job: more than its attempts take."""

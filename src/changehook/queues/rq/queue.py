@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,11 +15,12 @@ import redis
 import rq
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 from rq.job import Job
 
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, QueueClosedError, QueueError
-from changehook.inspection import DeliveryFilter, QueueStats, WebhookTally
+from changehook.inspection import DeliveryFilter, QueueStats, Retention, WebhookTally
 from changehook.interfaces import InspectableQueue, Perform, Position, Store, Terms
 from changehook.models import utcnow
 from changehook.places import check_place, found_at
@@ -31,10 +33,14 @@ from changehook.queues.rq.work import Work
 from changehook.queues.rq.worker import MINUTE, DeliveryWorker
 from changehook.queues.stored import DEFAULT_TIMEOUT
 
-__all__ = ["RQQueue", "perform"]
+__all__ = ["RQQueue", "perform", "queue_at"]
 
 DAY = 86400
 LOOK_EVERY = 60.0
+UPKEEP_EVERY = 50
+SHARE_OF_UPKEEP = 20  # what takes a second is done every 20
+FINISHED_FOR = 500
+"""Seconds that RQ keeps a finished job by default; with a store it says nothing that is needed."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +63,29 @@ def perform(emitter: str, messages: list[str]) -> dict[str, Any] | rq.Retry:
     if job is None:
         raise ConfigurationError("perform: is called by a worker of RQ, within a job")
     try:
-        found = found_at("emitter", emitter)
-        queue = getattr(found, "queue", found)
-        if not isinstance(queue, RQQueue):
-            kind = type(queue).__name__
-            raise ConfigurationError(f"emitter: the queue of {emitter} is no RQQueue, but a {kind}")
-        return queue.work_on(job)
+        return queue_at(emitter).work_on(job)
     except ConfigurationError as error:
         jobs.end(job, f"not attempted: {error}")
         raise
+
+
+def queue_at(place: str) -> RQQueue:
+    """Return the queue of the emitter that stands at a place.
+
+    Raises:
+        ConfigurationError: there is none, or its queue is no ``RQQueue``.
+    """
+    found = found_at("emitter", place)
+    queue = getattr(found, "queue", found)
+    if isinstance(queue, RQQueue):
+        return queue
+    if callable(found):
+        raise ConfigurationError(
+            f"emitter: {place} is a function, which a worker would call for each job; "
+            "write emitter = ...() in the module, and name that"
+        )
+    kind = type(queue).__name__
+    raise ConfigurationError(f"emitter: the queue of {place} is no RQQueue, but a {kind}")
 
 
 class RQQueue(InspectableQueue):
@@ -85,7 +105,8 @@ class RQQueue(InspectableQueue):
         batch: how many deliveries of one ``put`` may travel in one job. Each that is not delivered
             at once becomes a job of its own.
         threads: how many attempts a job of several makes at once.
-        result_ttl: seconds for which a delivered delivery is kept.
+        result_ttl: seconds for which a delivered delivery is kept; None for a day, or for seven
+            days with a store.
         failure_ttl: seconds for which one is kept that was given up or skipped.
         serializer: RQ's serializer, which the workers must use as well; None for RQ's own.
         clock: returns the present moment, aware.
@@ -103,13 +124,15 @@ class RQQueue(InspectableQueue):
         store: Store | None = None,
         batch: int = 25,
         threads: int = 8,
-        result_ttl: int = 7 * DAY,
+        result_ttl: int | None = None,
         failure_ttl: int = 30 * DAY,
         serializer: Any = None,
         clock: Callable[[], datetime.datetime] = utcnow,
     ) -> None:
         _check(connection, queue, store)
         check_place("emitter", emitter)
+        if result_ttl is None:
+            result_ttl = DAY if store is None else 7 * DAY
         numbers = {
             "batch": batch,
             "threads": threads,
@@ -129,6 +152,7 @@ class RQQueue(InspectableQueue):
         self._keeper: Keeper = InMeta(clock)
         if store is not None:
             self._keeper = InStore(store, self.lease, clock)
+            numbers["result_ttl"] = min(result_ttl, FINISHED_FOR)
         self._poster = Poster(
             registries=self._registries,
             keeper=self._keeper,
@@ -144,6 +168,8 @@ class RQQueue(InspectableQueue):
         self._book: Book = RegistryBook(self._poster)
         if store is not None:
             self._book = StoreBook(store, self._poster, clock)
+        self._retention = Retention(delivered=result_ttl, failed=failure_ttl)
+        self._place = _place(connection)
         self._closed = False
         self._looked_at = -LOOK_EVERY
         self._told: list[str] = []
@@ -269,7 +295,7 @@ class RQQueue(InspectableQueue):
         try:
             return self._registries.health()
         except redis.RedisError as error:
-            return [f"Redis does not answer ({type(error).__name__})"]
+            return [self._said(error)]
 
     def worker(self, **arguments: Any) -> DeliveryWorker:
         """Return a worker of RQ that listens to this queue and keeps connections and compiled
@@ -283,9 +309,24 @@ class RQQueue(InspectableQueue):
 
     def adopt(self) -> int:
         """Give a job to each unfinished delivery of the store that has none, because Redis was
-        away when it was put, or has lost it; return how many there were."""
+        away when it was put, or has lost it, or that was retried in the store alone; return how
+        many there were."""
         with self._translated():
             return self._book.adopt()
+
+    def upkeep(self) -> None:
+        """With a store, adopt, and remove from it what is not to be kept: once a minute, and less
+        often if it takes long, by one of all workers."""
+        if not isinstance(self._book, StoreBook):
+            return
+        with self._translated():
+            key = f"changehook:{self.rq.name}:upkeep"
+            if self.connection.set(key, self.emitter, nx=True, ex=UPKEEP_EVERY):
+                began = time.monotonic()
+                self._book.adopt()
+                self._book.purge(self._retention)
+                seconds = SHARE_OF_UPKEEP * (time.monotonic() - began)
+                self.connection.expire(key, max(UPKEEP_EVERY, math.ceil(seconds)))
 
     def _terms(self, webhook: str) -> Terms:
         if self.terms is None:
@@ -311,7 +352,12 @@ class RQQueue(InspectableQueue):
         try:
             yield
         except (redis.RedisError, OSError) as error:
-            raise QueueError(f"Redis: {type(error).__name__}") from error
+            raise QueueError(self._said(error)) from error
+
+    def _said(self, error: Exception) -> str:
+        refuses = isinstance(error, redis.ResponseError | redis.AuthenticationError)
+        verb = "refuses" if refuses else "does not answer"
+        return f"{self._place} {verb} ({type(error).__name__})"
 
 
 def _hasty(connection: redis.Redis) -> redis.Redis:
@@ -325,16 +371,27 @@ def _hasty(connection: redis.Redis) -> redis.Redis:
     return redis.Redis(connection_pool=own)
 
 
+def _place(connection: redis.Redis) -> str:
+    """Return where a connection leads, without user and password."""
+    if isinstance(connection.connection_pool, SentinelConnectionPool):
+        return "Redis"
+    settings = connection.connection_pool.connection_kwargs
+    place = f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+    return f"Redis at {settings.get('path', place)}"
+
+
 def _check(connection: object, queue: object, store: object) -> None:
     if not isinstance(connection, redis.Redis):
         found = type(connection).__name__
         raise ConfigurationError(f"connection: expected a redis.Redis, found {found}")
+    if connection.connection_pool.connection_kwargs.get("decode_responses"):
+        raise ConfigurationError("connection: RQ needs one without decode_responses=True")
     if not isinstance(queue, str) or not queue:
         raise ConfigurationError("queue: expected the name of an RQ queue, such as webhooks")
     if not isinstance(store, Store | None):
         raise ConfigurationError(f"store: expected a Store, found {type(store).__name__}")
     if store is not None and not store.durable:
         raise ConfigurationError(
-            "store: is kept in the memory of one process, where no worker finds it; "
+            "store: this one is kept in the memory of a process, where no worker finds it; "
             "give one that the workers can reach, such as SQLiteStore(...)"
         )

@@ -71,6 +71,28 @@ class Registries:
             pipe.exists(Job.key_for(jobs.job_id_of(each.id)))
         return [each for each, own in zip(deliveries, pipe.execute(), strict=True) if not own]
 
+    def jobs_of(self, deliveries: Sequence[Delivery]) -> dict[str, Job]:
+        """Return the jobs that carry deliveries, by the ids of these; in three round trips."""
+        own = {
+            job.id: job for job in self._fetched([jobs.job_id_of(each.id) for each in deliveries])
+        }
+        found = {
+            each.id: own[job_id]
+            for each in deliveries
+            if (job_id := jobs.job_id_of(each.id)) in own
+        }
+        others = [each.id for each in deliveries if each.id not in found]
+        batches = [key.decode() if key else "" for key in self._read(others)]
+        several = {job.id: job for job in self._fetched(sorted({*batches} - {""}))}
+        pairs = zip(others, batches, strict=True)
+        return found | {each: several[batch] for each, batch in pairs if batch in several}
+
+    def _read(self, ids: Sequence[str]) -> list[bytes | None]:
+        pipe = self.connection.pipeline(transaction=False)
+        for each in ids:
+            pipe.get(self.index_key(each))
+        return list(pipe.execute())
+
     def carrying(self, delivery_id: str) -> Job | None:
         """Return the job that carries a delivery."""
         own = self._fetched([jobs.job_id_of(delivery_id)])

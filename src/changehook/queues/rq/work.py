@@ -133,6 +133,7 @@ class Work:
         for each in rest:
             jobs.move(job, each.id)
         self.keeper.keep(job, done)
+        self.poster.settle(deliveries)
         return {"deliveries": [jobs.outcome(each) for each in deliveries]}
 
     def _attempted(self, claimed: Delivery) -> Delivery:
