@@ -22,7 +22,7 @@ from typing import Any
 
 import celery_app
 import pytest
-from celery import Celery
+from celery import Celery, signals
 from celery.contrib.testing.worker import start_worker
 from ledger import Ledger
 from servers import RedisServer
@@ -359,7 +359,7 @@ def test_a_broker_that_is_down_is_no_loss(
         queue.put([make_delivery(), make_delivery()])
         queue._broker.flush()
     assert queue.counts()[PENDING] == 6
-    assert caplog.text.count("the broker does not answer (OperationalError)") == 1
+    assert caplog.text.count("the broker takes no messages (OperationalError)") == 1
     assert queue.sweep() == 0
     assert queue.health()[0] == "the broker does not answer (OperationalError)"
     queue.close()
@@ -397,6 +397,52 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(
     monkeypatch.setattr(queue._broker._deliver, "apply_async", apply_async)
     put = [make_delivery(webhook=f"w{number}") for number in range(3)]
     queue.put(put)
+@pytest.mark.parametrize("gone", ["down", "silent"])
+def test_each_broker_of_a_list_is_asked(
+    gone: str, redis: RedisServer, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the first of a cluster is down, or says nothing, the next one gets the messages."""
+    monkeypatch.setattr(broker, "PATIENCE", 0.2)
+    monkeypatch.setattr(broker, "QUICKLY", {**broker.QUICKLY, "socket_timeout": 0.2})
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        port = hole.getsockname()[1] if gone == "silent" else unused_port()
+        app = application(f"redis://127.0.0.1:{port}/0;{redis.url}")
+        queue = CeleryQueue(app, store=store, task_queue=gone)
+        queue.attach(delivered)
+        delivery = make_delivery()
+        queue.put([delivery])
+        queue._broker.flush()
+        assert messages(application(redis.url), gone) == [[delivery.id]]
+        assert queue._broker.silence() is None
+        queue.close()
+
+
+def test_a_queue_of_celery_that_is_missing_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """It is no fault of the broker."""
+    app = application(task_create_missing_queues=False)
+    queue = CeleryQueue(app, store=Flaky(), task_queue="nowhere")
+    queue.attach(delivered)
+    queue.put([make_delivery()])
+    queue._broker.flush()
+    assert "takes no messages (QueueNotFound); a sweep tells the workers later" in caplog.text
+    queue.close()
+
+
+def test_a_process_of_a_pool_sends_what_waits_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch, redis: RedisServer, store: SQLiteStore
+) -> None:
+    """It runs no functions of ``atexit``."""
+    monkeypatch.setattr(broker, "LINGER", 3600.0)
+    app = application(redis.url)
+    queue = CeleryQueue(app, store=store, task_queue="pool")
+    queue.attach(delivered)
+    delivery = make_delivery()
+    queue.put([delivery])
+    signals.worker_process_shutdown.send(sender=None)
+    assert messages(app, "pool") == [[delivery.id]]
+    queue.close()
+
+
     queue._broker.flush()
     assert messages(app, "old") == [[each.id] for each in put]
     assert not [each for each in caplog.records if each.name.startswith("changehook")]

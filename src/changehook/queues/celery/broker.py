@@ -18,6 +18,7 @@ from changehook.forks import after_fork_in_child, around_fork
 
 try:
     import celery
+    from celery import signals
 except ImportError as error:
     raise ImportError('CeleryQueue needs Celery: pip install "changehook[celery]"') from error
 
@@ -37,7 +38,6 @@ TIME_LIMIT = 2730
 QUICKLY = {
     "socket_timeout": PATIENCE,
     "socket_connect_timeout": PATIENCE,
-    "max_retries": 0,
     "interval_start": 0,
     "interval_step": 0,
 }
@@ -72,6 +72,7 @@ class Broker:
         around_fork(self._before_fork, self._after_fork)
         after_fork_in_child(self._forked)
         self._at_exit = functools.partial(_flush_at_exit, weakref.ref(self))
+        signals.worker_process_shutdown.connect(self._process_ends)  # which runs no atexit
 
     def _before_fork(self) -> None:
         """Let no child be forked while Celery is at work: it would hold locks there for ever."""
@@ -162,7 +163,7 @@ class Broker:
                 self._quiet_until = time.monotonic() + SILENCE
                 kind = type(error).__name__
                 logger.warning(
-                    "the broker does not answer (%s); a sweep tells the workers later", kind
+                    "the broker takes no messages (%s); a sweep tells the workers later", kind
                 )
         return sent
 
@@ -210,7 +211,15 @@ class Broker:
             self.flush()
 
     def _connection(self) -> Any:
-        return self.app.connection_for_write(connect_timeout=PATIENCE, transport_options=QUICKLY)
+        connection = self.app.connection_for_write(
+            connect_timeout=PATIENCE, transport_options=QUICKLY
+        )
+        brokers = len(connection.alt) or 1  # of several, each is asked once
+        connection.transport_options |= {
+            "max_retries": brokers - 1,
+            "connect_retries_timeout": brokers * PATIENCE,
+        }
+        return connection
 
     @contextlib.contextmanager
     def _producer(self) -> Iterator[Any]:
@@ -219,6 +228,9 @@ class Broker:
                 self._pool = self._connection().Pool(limit=CONNECTIONS)
             pool = self._pool
         with pool.acquire(block=True, timeout=PATIENCE) as connection:
+    def _process_ends(self, **_: object) -> None:
+        self.flush()
+
             yield self.app.amqp.Producer(connection)
 
 
