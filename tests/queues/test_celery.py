@@ -193,6 +193,24 @@ def test_an_eager_attempt_may_emit_changes() -> None:
     queue.close()
 
 
+def test_an_eager_attempt_may_retry_others() -> None:
+    """Also while a sweep makes it."""
+    store = MemoryStore()
+    queue = CeleryQueue(application(task_always_eager=True), store=store)
+    outcomes = [failed, delivered]
+
+    def perform(claimed: Delivery) -> Delivery:
+        queue.retry(DeliveryFilter(status="failed"))
+        return outcomes.pop(0)(claimed) if outcomes else delivered(claimed)
+
+    queue.attach(perform)
+    queue.put([make_delivery()])
+    store.add([make_delivery(due_at=later(-60))])
+    assert until(lambda: queue.sweep() == 0)
+    assert queue.counts()[DELIVERED] == 2
+    queue.close()
+
+
 # What is refused
 
 
@@ -700,13 +718,14 @@ def test_a_sweep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sweep_removes_what_is_too_old() -> None:
-    """Once a minute, by the retention."""
+    """Once a minute, by the retention; that a process of a pool is young puts it off no longer."""
     bench = Bench(retention=Retention(delivered=10))
     bench.call(bench.put())
     bench.clock.advance(3600)
     bench.queue.sweep()
     assert bench.queue.counts()[DELIVERED] == 1
     bench.queue._purged -= 60
+    bench.queue._forked()
     bench.app.tasks["changehook.sweep"]()
     assert bench.queue.counts()[DELIVERED] == 0
     bench.queue.close()
@@ -852,6 +871,25 @@ def test_health_says_what_is_wrong(store: SQLiteStore, caplog: pytest.LogCapture
     queue._rest()
     assert nobody in queue.health()
     queue.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "its"),
+    [
+        ({}, "celery"),
+        ({"task_default_queue": "mine"}, "mine"),
+        ({"task_routes": {"changehook.*": {"queue": "mine"}}}, "mine"),
+        ({"task_routes": {"changehook.*": {"exchange": "e", "routing_key": "k"}}}, None),
+    ],
+)
+def test_a_worker_of_other_queues_is_none_of_ours(settings: dict[str, Any], its: str) -> None:
+    """As far as the routes of the app say where messages go."""
+    queue = CeleryQueue(application(**settings), store=Flaky())
+    for name in {its, "other"}:
+        queue._serve(4, [str(name)])
+        assert (queue._serving == 4) is (its in (name, None))
+        queue._rest()
+        queue._serving = None
 
 
 # Real workers

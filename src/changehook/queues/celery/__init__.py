@@ -74,6 +74,7 @@ class CeleryQueue(StoredQueue):
         self.app = app
         self.sweep_every = sweep_every
         self.retention = retention
+        self._purged = time.monotonic()  # a child goes on from here: it may not live for a minute
         self._forked()
         after_fork_in_child(self._forked)
         self._broker.register(self._deliver, self.sweep)
@@ -85,12 +86,12 @@ class CeleryQueue(StoredQueue):
         self._lock = threading.Lock()
         self._done = threading.Condition(self._lock)
         self._performed = 0  # attempts that this process makes just now
-        self._sweeping = threading.Lock()
+        self._sweeping = threading.RLock()  # an eager attempt may retry others
         self._wake_ups = WakeUps()
         self._keeper = Keeper(self._look_after, min(REPORT_EVERY, self.sweep_every or NO_SWEEP))
         self._serving: int | None = None
         self._problems: set[str] = set()
-        self._purged = self._reported = self._looked = time.monotonic()
+        self._reported = self._looked = time.monotonic()
         self._identify()
 
     def start(self) -> None:
@@ -260,7 +261,7 @@ class CeleryQueue(StoredQueue):
 
     def _serve(self, concurrency: int, queues: Sequence[str]) -> None:
         """Begin as a Celery worker that works on these queues, unless on others only."""
-        if self._broker.task_queue in (None, *queues):
+        if self._broker.target() in (None, *queues):
             self._serving = concurrency
             self._report_now_and_then(at_once=True)
             self._keeper.start()

@@ -120,6 +120,16 @@ class Broker:
         self._deliver = self.app.task(name=DELIVER, **options, **late)(deliver_all)
         self.app.task(name=SWEEP, **options)(sweep_once)
 
+    def target(self) -> str | None:
+        """Return the name of Celery's queue for the messages; None where routes do not say it."""
+        if self.task_queue is not None:
+            return self.task_queue
+        with contextlib.suppress(Exception):  # routes may be functions of the host
+            route = self.app.amqp.router.route({}, DELIVER)
+            name: str = route["queue"].name
+            return name
+        return None
+
     def tell(self, deliveries: Sequence[Delivery]) -> None:
         """Have messages sent soon for deliveries that are due; at once where Celery is eager."""
         if not deliveries:
