@@ -397,24 +397,6 @@ def test_a_broker_that_says_nothing_is_no_loss(monkeypatch: pytest.MonkeyPatch) 
         queue.close()
 
 
-def test_a_connection_that_was_closed_meanwhile_is_opened_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """And what it did take before is not sent twice."""
-    app = application()
-    queue = CeleryQueue(app, store=Flaky(), task_queue="old")
-    queue.attach(delivered)
-    real, calls = queue._broker._deliver.apply_async, []
-
-    def apply_async(arguments: Any, **options: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise ConnectionResetError
-        real(arguments, **options)
-
-    monkeypatch.setattr(queue._broker._deliver, "apply_async", apply_async)
-    put = [make_delivery(webhook=f"w{number}") for number in range(3)]
-    queue.put(put)
 @pytest.mark.parametrize("gone", ["down", "silent"])
 def test_each_broker_of_a_list_is_asked(
     gone: str, redis: RedisServer, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
@@ -461,6 +443,24 @@ def test_a_process_of_a_pool_sends_what_waits_when_it_ends(
     queue.close()
 
 
+def test_a_connection_that_was_closed_meanwhile_is_opened_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what it did take before is not sent twice."""
+    app = application()
+    queue = CeleryQueue(app, store=Flaky(), task_queue="old")
+    queue.attach(delivered)
+    real, calls = queue._broker._deliver.apply_async, []
+
+    def apply_async(arguments: Any, **options: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise ConnectionResetError
+        real(arguments, **options)
+
+    monkeypatch.setattr(queue._broker._deliver, "apply_async", apply_async)
+    put = [make_delivery(webhook=f"w{number}") for number in range(3)]
+    queue.put(put)
     queue._broker.flush()
     assert messages(app, "old") == [[each.id] for each in put]
     assert not [each for each in caplog.records if each.name.startswith("changehook")]
@@ -960,6 +960,11 @@ class Scene:
         self.workers.append(celery_app.worker(self.settings, *words))
         return self.workers[-1]
 
+    def beat(self, folder: Path) -> None:
+        """Start Celery's beat."""
+        words = ["-s", str(folder / "beat"), "--pidfile="]
+        self.workers.append(celery_app.celery(self.settings, "beat", *words))
+
     def close(self) -> None:
         """End everything."""
         self.receiver.gate.set()
@@ -1088,6 +1093,59 @@ def test_retries_outlive_the_worker(scene: Scene) -> None:
     assert until(lambda: is_done(emitter.queue, 1))
     kept = emitter.queue.get(delivery.id)
     assert [each.status for each in kept.attempts] == [500, 200]
+
+
+def test_beat_sweeps(scene: Scene, tmp_path: Path) -> None:
+    """So retries are made, and what an operator retries from the command line, while no thread
+    sweeps; the command line sees what the workers do."""
+    sweep = {"task": "changehook.sweep", "schedule": 0.1, "options": {"queue": "sweeps"}}
+    emitter = scene.build(schedule=[0, 1], sweep_every=None, conf={"beat_schedule": {"": sweep}})
+    scene.receiver.statuses = [500, 500, 500]
+    scene.beat(tmp_path)
+    scene.work("-P", "prefork", "-c", "2", "-Q", "celery,sweeps")
+    [delivery] = emitter.emit_change("created", "site", {})
+    assert until(lambda: emitter.queue.counts()[DeliveryStatus.FAILED] == 1)
+    path = scene.settings["path"]
+    assert delivery.id in command("list", path, "--status", "failed")
+    assert "retried: 1" in command("retry", path, "--status", "failed", "--yes")
+    assert until(lambda: is_done(emitter.queue, 1))
+    assert [each.status for each in emitter.queue.get(delivery.id).attempts] == [500, 500, 500, 200]
+    assert "sweeper" in command("stats", path)
+    assert emitter.queue.health() == []
+
+
+def command(*words: str) -> str:
+    """Return what ``changehook queue`` prints."""
+    line = [sys.executable, "-m", "changehook", "queue", *words]
+    return subprocess.run(line, check=True, capture_output=True, text=True, timeout=LIMIT).stdout
+
+
+def test_a_message_that_redis_gives_back_too_early_is_not_sent_twice(scene: Scene) -> None:
+    """An attempt that takes longer than the visibility timeout: another worker gets its message
+    too, sees that it is being made, and acknowledges."""
+    options = {"visibility_timeout": 0.001}
+    conf = {"broker_transport_options": options, "worker_prefetch_multiplier": 1}
+    emitter = scene.build(timeout=LIMIT, conf=conf)
+    scene.receiver.gate.clear()
+    scene.work("-P", "threads", "-c", "1")
+    [delivery] = emitter.emit_change("created", "site", {})
+    assert until(lambda: len(scene.receiver.ids) == 1)
+    scene.work("-P", "threads", "-c", "1")
+    with emitter.queue.app.connection_for_read() as connection:
+        redis = connection.default_channel.client
+        assert until(lambda: not redis.exists("celery", "unacked"))
+    assert scene.receiver.ids == [delivery.id]
+    scene.receiver.gate.set()
+    assert until(lambda: is_done(emitter.queue, 1))
+    assert scene.receiver.ids == [delivery.id]
+
+
+def test_what_the_last_task_of_a_process_emits_is_delivered(scene: Scene) -> None:
+    """Though nobody sweeps, and the process ends at once."""
+    emitter = scene.build(sweep_every=None)
+    scene.work("-P", "prefork", "-c", "1", "--max-tasks-per-child", "1")
+    emitter.queue.app.send_task("emit")
+    assert until(lambda: is_done(emitter.queue, 1))
 
 
 def test_the_fallback_takes_over_when_the_store_refuses(tmp_path: Path, redis: RedisServer) -> None:

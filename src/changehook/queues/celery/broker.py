@@ -220,6 +220,9 @@ class Broker:
             time.sleep(LINGER)
             self.flush()
 
+    def _process_ends(self, **_: object) -> None:
+        self.flush()
+
     def _connection(self) -> Any:
         connection = self.app.connection_for_write(
             connect_timeout=PATIENCE, transport_options=QUICKLY
@@ -238,9 +241,6 @@ class Broker:
                 self._pool = self._connection().Pool(limit=CONNECTIONS)
             pool = self._pool
         with pool.acquire(block=True, timeout=PATIENCE) as connection:
-    def _process_ends(self, **_: object) -> None:
-        self.flush()
-
             yield self.app.amqp.Producer(connection)
 
 
