@@ -45,7 +45,12 @@ from changehook import (
 )
 from changehook.inspection import SWEEPER
 from changehook.queues.celery import CeleryQueue, broker, wakeups
-from changehook.testing import FakeClock, InspectableQueueContract, make_delivery
+from changehook.testing import (
+    FakeClock,
+    InspectableQueueContract,
+    RecordingTransport,
+    make_delivery,
+)
 from changehook.testing.deliveries import LIMIT, NOW, delayed, delivered, failed, later, until
 
 # Of Celery's own, with older versions of it.
@@ -397,6 +402,29 @@ def test_a_broker_that_says_nothing_is_no_loss(monkeypatch: pytest.MonkeyPatch) 
         queue.close()
 
 
+def test_a_broker_that_is_full_is_no_loss(
+    redis: RedisServer, store: SQLiteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once it has room again, a sweep sends what it did not take."""
+    app = application(redis.url)
+    clock = FakeClock(NOW)
+    queue = CeleryQueue(app, store=store, task_queue="full", clock=clock)
+    queue.attach(delivered)
+    delivery = make_delivery()
+    with app.connection_for_read() as connection:
+        client = connection.default_channel.client
+        client.config_set("maxmemory", 1)
+        queue.put([delivery])
+        queue._broker.flush()
+        client.config_set("maxmemory", 0)
+    assert "the broker takes no messages" in caplog.text
+    clock.advance(60)
+    queue._broker._quiet_until = 0.0
+    assert queue.sweep() == 1
+    assert messages(app, "full") == [[delivery.id]]
+    queue.close()
+
+
 @pytest.mark.parametrize("gone", ["down", "silent"])
 def test_each_broker_of_a_list_is_asked(
     gone: str, redis: RedisServer, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
@@ -431,8 +459,9 @@ def test_a_queue_of_celery_that_is_missing_is_named(caplog: pytest.LogCaptureFix
 def test_a_process_of_a_pool_sends_what_waits_when_it_ends(
     monkeypatch: pytest.MonkeyPatch, redis: RedisServer, store: SQLiteStore
 ) -> None:
-    """It runs no functions of ``atexit``."""
+    """It runs no functions of ``atexit``; each of several queues does so."""
     monkeypatch.setattr(broker, "LINGER", 3600.0)
+    another = CeleryQueue(application(redis.url), store=store)
     app = application(redis.url)
     queue = CeleryQueue(app, store=store, task_queue="pool")
     queue.attach(delivered)
@@ -441,6 +470,7 @@ def test_a_process_of_a_pool_sends_what_waits_when_it_ends(
     signals.worker_process_shutdown.send(sender=None)
     assert messages(app, "pool") == [[delivery.id]]
     queue.close()
+    another.close()
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(
@@ -668,6 +698,24 @@ def test_a_retry_is_enqueued_when_it_is_due() -> None:
         found.append(bench.queue.sweep())
     assert found == [1, 0, 0, 1, 0, 1, 1, 1, 0, 1]
     bench.queue.close()
+
+
+def test_a_receiver_that_is_down_for_a_day() -> None:
+    """Its deliveries wait in the store in between, and arrive by the usual schedule."""
+    app, clock = application(), FakeClock(NOW)
+    queue = CeleryQueue(app, store=Flaky(), clock=clock, task_queue="day")
+    webhook = Webhook(name="w", object_types=["*"], events=["*"], url="https://r.example/")
+    transport = RecordingTransport(*[503] * 7, 200)
+    with Emitter(webhooks=[webhook], queue=queue, clock=clock, transport=transport) as emitter:
+        [kept] = emitter.emit_change("created", "site", {})
+        while not kept.status.finished:
+            [ids] = messages(app, "day")
+            app.tasks["changehook.deliver"](ids)
+            kept = queue.get(kept.id)
+            clock.advance((kept.due_at - clock()).total_seconds())
+            queue.sweep()
+    assert kept.status is DELIVERED
+    assert kept.attempts[-1].started_at > later(86400) > kept.attempts[-2].started_at
 
 
 def test_what_was_put_just_now_is_left_to_its_own_message() -> None:

@@ -72,7 +72,8 @@ class Broker:
         around_fork(self._before_fork, self._after_fork)
         after_fork_in_child(self._forked)
         self._at_exit = functools.partial(_flush_at_exit, weakref.ref(self))
-        signals.worker_process_shutdown.connect(self._process_ends)  # which runs no atexit
+        # A process of a pool runs no atexit. Older Celery takes the methods of two objects for one.
+        signals.worker_process_shutdown.connect(self._process_ends, dispatch_uid=object())
 
     def _before_fork(self) -> None:
         """Let no child be forked while Celery is at work: it would hold locks there for ever."""
