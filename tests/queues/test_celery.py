@@ -700,6 +700,16 @@ def test_a_retry_is_enqueued_when_it_is_due() -> None:
     bench.queue.close()
 
 
+def test_what_was_enqueued_and_made_is_soon_forgotten() -> None:
+    """Else thousands of retries a minute would be remembered for an hour, and gone through at each
+    sweep."""
+    moment = [0.0]
+    wake_ups = wakeups.WakeUps(lambda: moment[0])
+    for moment[0] in range(0, 3600, 5):
+        wake_ups.remember([make_delivery() for _ in range(10)])
+    assert len(wake_ups._sent) <= 240
+
+
 def test_a_receiver_that_is_down_for_a_day() -> None:
     """Its deliveries wait in the store in between, and arrive by the usual schedule."""
     app, clock = application(), FakeClock(NOW)

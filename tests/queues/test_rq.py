@@ -1333,21 +1333,6 @@ def test_put_does_not_wait_for_a_server(kind):
     assert Patience.waits
 
 
-def test_a_server_that_refuses(make, connection):
-    """Nothing of the delivery is kept by half, and it is said what the server's error is."""
-    queue, delivery = make(), make_delivery()
-    connection.config_set("maxmemory", 1)
-    try:
-        with pytest.raises(QueueError, match=r"^Redis at .* refuses \(OutOfMemoryError\)$"):
-            queue.put([delivery])
-        assert queue.rq.job_ids == []
-    finally:
-        connection.config_set("maxmemory", 0)
-    queue.put([delivery])
-    work(queue)
-    assert queue.get(delivery.id).status is DELIVERED
-
-
 def test_where_redis_is():
     """A socket is a path; of servers that Sentinel knows, nobody can say which it was."""
     unix = redis.Redis(unix_socket_path="/nowhere/redis.sock")

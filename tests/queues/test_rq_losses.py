@@ -135,7 +135,7 @@ def test_a_redis_that_is_full_refuses(server, options):
     queue.connection.config_set("maxmemory-policy", "noeviction")
     queue.connection.config_set("maxmemory", 1)
     for each in (refused, adopted):
-        with pytest.raises(QueueError, match=r"^Redis: OutOfMemoryError$"):
+        with pytest.raises(QueueError, match=r"^Redis at .* refuses \(OutOfMemoryError\)$"):
             queue.put([each])
     queue.connection.config_set("maxmemory", 0)
     queue.put([refused])

@@ -50,7 +50,7 @@ class WakeUps:
         """Remember that these were enqueued, and forget those of long ago."""
         moment = self._timer()
         self._sent = {
-            name: sent for name, sent in self._sent.items() if moment < sent.until + LONGEST_AGAIN
+            name: sent for name, sent in self._sent.items() if moment < sent.until + sent.pause
         }
         for each in deliveries:
             before = self._sent.get(each.id)
