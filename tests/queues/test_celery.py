@@ -1072,6 +1072,30 @@ def test_what_a_killed_worker_had_is_performed_by_another(scene: Scene) -> None:
     assert [each.error_class for each in attempts] == ["lost", None]
 
 
+def test_kills_among_many(scene: Scene) -> None:
+    """Workers are killed as they come, and their broker once: everything arrives all the same."""
+    emitter = scene.build(speed=60.0, schedule=[0] * 8)
+    pools = ["threads", "prefork"]
+    workers = [scene.work("-P", pool, "-c", "2") for pool in pools]
+    put = {emitter.emit_change("created", "site", {})[0].id for _ in range(300)}
+    for kill in range(6):
+        assert until(lambda count=40 * kill: len(scene.receiver.ids) > count)
+        end(workers.pop(0))
+        if kill == 3:
+            scene.redis.kill()
+            scene.redis.start()
+        workers.append(scene.work("-P", pools[kill % 2], "-c", "2"))
+
+    def supervised() -> bool:
+        for place, worker in enumerate(workers):
+            if worker.poll() is not None:
+                workers[place] = scene.work("-P", "threads", "-c", "2")
+        return is_done(emitter.queue, len(put))
+
+    assert until(supervised, 2 * LIMIT)
+    assert set(scene.receiver.ids) == put
+
+
 def test_a_process_of_a_pool_that_is_killed_loses_nothing(scene: Scene) -> None:
     """By the kernel for its memory, or by Celery for a cold shutdown; and what kills its process
     each time ends as failed, after its attempts."""
