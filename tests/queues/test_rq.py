@@ -1180,6 +1180,7 @@ def test_upkeep_adopts_and_removes_what_is_old(connection, tmp_path):
     }
     queue.put(list(put.values()))
     work(queue)
+    assert connection.delete("changehook:hooks:upkeep") == 1
     store.add([lost := make_delivery()])
     queue.upkeep()
     assert {each.id for each in queue.find()} == {put[6].id, put[29].id, lost.id}

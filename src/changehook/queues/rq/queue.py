@@ -301,7 +301,9 @@ class RQQueue(InspectableQueue):
         """Return a worker of RQ that listens to this queue and keeps connections and compiled
         templates between jobs; ``worker().work(with_scheduler=True)`` runs it."""
         settings = {"maintenance_interval": MINUTE, "serializer": self.rq.serializer, **arguments}
-        return DeliveryWorker([self.rq], connection=self.connection, **settings)
+        worker = DeliveryWorker([self.rq], connection=self.connection, **settings)
+        worker.upkeep = self.upkeep
+        return worker
 
     def lease(self, webhook: str) -> float:
         """Return the seconds after which whoever makes an attempt counts as dead."""

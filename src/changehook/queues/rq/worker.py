@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -11,11 +12,14 @@ import redis
 import rq
 from rq.job import Job
 
+from changehook.errors import QueueError
 from changehook.queues.rq.posting import TIMEOUT_BEYOND_DEADLINE
 
 __all__ = ["MINUTE", "DeliveryWorker"]
 
 MINUTE = 60
+
+logger = logging.getLogger(__name__)
 
 
 class DeliveryWorker(rq.SimpleWorker):
@@ -23,15 +27,28 @@ class DeliveryWorker(rq.SimpleWorker):
 
     ``stopped`` says whether a signal ended it, and ``is_needed`` whether one with a
     ``max_idle_time`` goes on all the same. It looks once a minute, where RQ's own do so every ten,
-    for jobs whose worker died, and whether its scheduler is alive.
+    for jobs whose worker died, and whether its scheduler is alive; then it calls ``upkeep``.
     """
 
+    upkeep: Callable[[], object] = staticmethod(lambda: None)
     is_needed: Callable[[], bool] = staticmethod(lambda: False)
     stopped = False
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.worker_ttl = MINUTE + 15  # RQ waits for a job 15 seconds less
+        self._upkeep_fails = False
+
+    def run_maintenance_tasks(self) -> None:
+        """Do what RQ does, and the upkeep."""
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call] # RQ leaves it untyped
+        try:
+            self.upkeep()
+            self._upkeep_fails = False
+        except QueueError as error:
+            if not self._upkeep_fails:
+                logger.error("the upkeep of the queue fails, and is tried again: %s", error)
+            self._upkeep_fails = True
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
