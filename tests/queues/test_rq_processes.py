@@ -409,6 +409,10 @@ def test_no_secret_is_in_redis_or_a_log(start, receiver, kind):
     assert b"in-the-payload" not in log
     if kind == "rq":
         assert failing.encode() in log
+    else:
+        (line,) = [each for each in log.splitlines() if bad.encode() in each]
+        assert b"to webhook gone is failed: status 410" in line
+        assert b"Traceback" not in log
 
 
 def everything(connection):

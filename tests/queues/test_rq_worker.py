@@ -1,5 +1,7 @@
 """The worker of RQ that makes its attempts in its own process, run within this one."""
 
+import logging
+
 import pytest
 import redis
 import rq_host
@@ -7,7 +9,8 @@ from servers import RedisServer
 
 from changehook import DeliveryStatus, QueueError, SQLiteStore
 from changehook.queues.rq import RQQueue
-from changehook.testing.deliveries import delivered, make_delivery
+from changehook.queues.rq.jobs import job_id_of
+from changehook.testing.deliveries import delivered, failed, make_delivery
 
 DELIVERED = DeliveryStatus.DELIVERED
 TURN = "changehook:hooks:upkeep"
@@ -80,3 +83,79 @@ def test_upkeep_that_fails_is_logged_once(make, caplog):
     for expected in (1, 1, 1, 2):
         worker.run_maintenance_tasks()
         assert caplog.text.count("is tried again: the disk is full") == expected
+
+
+# What it logs
+
+
+@pytest.fixture
+def run(caplog):
+    """Have a worker do what is due; return what RQ's worker logs at WARNING and above."""
+
+    def run(queue):
+        caplog.clear()
+        worker = queue.worker()
+        worker.handled = []
+        worker.push_exc_handler(lambda job, *exc_info: worker.handled.append(job.id))
+        worker.work(burst=True, logging_level="WARNING")
+        records = [each for each in caplog.records if each.name == "rq.worker"]
+        return worker, records
+
+    return run
+
+
+def test_one_that_was_given_up_is_one_line(make, run):
+    """Without its payload, which RQ adds to the record; exception handlers are called."""
+    queue, one = make(failed), make_delivery()
+    queue.put([one])
+    worker, (record,) = run(queue)
+    said = record.getMessage()
+    assert said.startswith(f"job {job_id_of(one.id)}: delivery {one.id} to webhook contract is fai")
+    assert "\n" not in said
+    assert record.levelno == logging.WARNING
+    assert one.payload not in str(vars(record))
+    assert worker.handled == [job_id_of(one.id)]
+
+
+def test_one_that_cannot_be_attempted_is_one_line(make, run):
+    """It is an error."""
+    queue, one = make(), make_delivery()
+    queue.put([one])
+    rq_host.queue = 7
+    worker, (record,) = run(queue)
+    said = f"job {job_id_of(one.id)}: emitter: the queue of rq_host:queue is no RQQueue, but a int"
+    assert (record.getMessage(), record.levelno) == (said, logging.ERROR)
+    assert one.payload not in str(vars(record))
+    assert worker.handled
+
+
+def test_an_accident_has_its_traceback(make, run, monkeypatch):
+    """And still no payload."""
+    queue, one = make(), make_delivery()
+    queue.put([one])
+    monkeypatch.setattr(queue, "work_on", lambda job: 1 / 0)
+    _, records = run(queue)
+    assert {each.levelno for each in records} == {logging.ERROR}
+    assert "ZeroDivisionError" in records[0].getMessage()
+    assert "Traceback" in records[0].getMessage()
+    assert one.payload not in "".join(str(vars(each)) for each in records)
+
+
+def test_jobs_of_others_are_logged_as_rq_does(make, run):
+    """In a queue that is shared."""
+    queue = make()
+    job = queue.rq.enqueue("rq_host.unrelated", 7)  # takes no argument
+    worker, (record,) = run(queue)
+    assert "TypeError" in record.getMessage()
+    assert record.arguments == (7,)
+    assert worker.handled == [job.id]
+
+
+# The jobs of others
+
+
+def test_how_long_a_job_of_others_may_be_silent(make):
+    """Is for RQ to say: one without a timeout would be run a second time beside the first."""
+    queue = make()
+    job = queue.rq.enqueue("rq_host.unrelated", job_timeout=-1)
+    assert queue.worker().get_heartbeat_ttl(job) > 400

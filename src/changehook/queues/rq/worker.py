@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -12,7 +13,8 @@ import redis
 import rq
 from rq.job import Job
 
-from changehook.errors import QueueError
+from changehook.errors import ChangehookError, GivenUpError, QueueError
+from changehook.queues.rq import jobs
 from changehook.queues.rq.posting import TIMEOUT_BEYOND_DEADLINE
 
 __all__ = ["MINUTE", "DeliveryWorker"]
@@ -20,6 +22,7 @@ __all__ = ["MINUTE", "DeliveryWorker"]
 MINUTE = 60
 
 logger = logging.getLogger(__name__)
+_silent = logging.Logger("silent", logging.CRITICAL + 1)
 
 
 class DeliveryWorker(rq.SimpleWorker):
@@ -64,6 +67,23 @@ class DeliveryWorker(rq.SimpleWorker):
         self.stopped = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call] # RQ leaves it untyped
 
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Log what a job of ours raised without its arguments, which may hold payloads; in one line
+        if it is about a delivery."""
+        if not jobs.is_ours(job.id):
+            super().handle_exception(job, *exc_info)
+            return
+        error = exc_info[1]
+        known = isinstance(error, ChangehookError)
+        text = str(error) if known else "".join(traceback.format_exception(*exc_info))
+        level = logging.WARNING if isinstance(error, GivenUpError) else logging.ERROR
+        self.log.log(level, "job %s: %s", job.id, text)
+        log, self.log = self.log, _silent
+        try:
+            super().handle_exception(job, *exc_info)
+        finally:
+            self.log = log
+
     def teardown(self) -> None:
         """Leave; without a word to Redis if it is away, where what it knows of this one expires."""
         with contextlib.suppress(redis.RedisError):
@@ -71,4 +91,6 @@ class DeliveryWorker(rq.SimpleWorker):
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """Return after how many seconds without a sign a job counts as abandoned."""
+        if not jobs.is_ours(job.id):
+            return super().get_heartbeat_ttl(job)
         return int(job.timeout or 0) + TIMEOUT_BEYOND_DEADLINE
