@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import uuid
 from typing import Any
 
 import redis
@@ -54,7 +55,13 @@ def build(environment: Any) -> Emitter:
     common: dict[str, Any] = {"events": ["*"], "secret": SECRET}
     headers = {"X-Token": HEADER_SECRET}
     hooks = [
-        Webhook(name="log", object_types=["site"], url=f"{url}/log", **common),
+        Webhook(
+            name="log",
+            object_types=["site"],
+            url=f"{url}/log",
+            additional_headers={"X-Build": uuid.uuid4().hex},  # shows whether it was built anew
+            **common,
+        ),
         Webhook(
             name="gone",
             object_types=["gone"],

@@ -87,22 +87,29 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _rq_worker(options: argparse.Namespace, emitter: Emitter, what: str) -> int:
-    """Work as RQ's workers do, with a scheduler; RQ looks after the signals."""
+    """Work as RQ's workers do, with a scheduler."""
     queue: Any = emitter.queue
-    _say(options, "started", f"working on {what}; CONTROL-C stops it", on=what)
-    left = 0
-    worker = queue.worker()
-    idle = None
-    if options.until_empty:
-        worker.is_needed, idle = lambda: not _is_empty(queue), 1
     try:
+        worker = queue.worker()
+        worker.on_stop = lambda: _say_stopping(options)
+        for each in SIGNALS:
+            signal.signal(each, worker.request_stop)
+        idle = None
+        if options.until_empty:
+            # Twice, as RQ's scheduler may move a job while the places that hold jobs are read.
+            worker.is_needed = lambda: not (_is_empty(queue) and _is_empty(queue))
+            idle = 1
+        _say(options, "started", f"working on {what}; CONTROL-C stops it", on=what)
         emitter.start()
         queue.adopt()
         worker.work(with_scheduler=True, max_idle_time=idle, logging_level="WARNING")
+        unknown = _unfinished(queue) is None
     finally:
-        left = emitter.close(STOP_TIME)
-    _say(options, "stopped", f"stopped; deliveries left: {left}", left=left)
-    if worker.stopped or options.until_empty:
+        closed = emitter.close(STOP_TIME)
+    left = None if unknown else closed
+    shown = "unknown" if unknown else closed
+    _say(options, "stopped", f"stopped; deliveries left: {shown}", left=left)
+    if worker.stopped or worker.is_done:
         return DONE
     raise QueueError("the worker of RQ ended by itself; its log says why")
 
@@ -112,18 +119,25 @@ def _say(options: argparse.Namespace, event: str, text: str, **values: Any) -> N
 
 
 def _say_stopping(options: argparse.Namespace) -> None:
-    if options.json:
-        _say(options, "stopping", "")
-    else:
-        complain("finishing the attempts that are being made; another signal ends it at once")
+    # A handler of signals may call this while a line is being printed, or during an attempt.
+    with contextlib.suppress(OSError, RuntimeError):
+        if options.json:
+            _say(options, "stopping", "")
+        else:
+            complain("finishing the attempts that are being made; another signal ends it at once")
 
 
 def _is_empty(queue: Any) -> bool:
+    return _unfinished(queue) == 0  # not when the store fails, as the workers try again
+
+
+def _unfinished(queue: InspectableQueue) -> int | None:
+    """Return how many deliveries are unfinished; None when they cannot be counted."""
     try:
         counts = queue.counts()
     except QueueError:
-        return False  # for now: the store fails, and the workers try again
-    return not any(counts[status] for status in UNFINISHED)
+        return None
+    return sum(counts[status] for status in UNFINISHED)
 
 
 class _Signals:
@@ -193,6 +207,11 @@ def _outcome(delivery: Delivery) -> dict[str, Any]:
 def _imported(options: argparse.Namespace) -> tuple[Emitter, str]:
     """Return the emitter of an application."""
     words = (options.store, options.file, options.workers, options.allow, options.synchronous)
+    if options.rq and options.workers:
+        raise ConfigurationError(
+            "--workers: a worker of RQ makes one job at a time, so start several of them; "
+            "for the deliveries of one job, RQQueue has the argument threads"
+        )
     if any(words):
         raise ConfigurationError(
             "--emitter: takes no STORE, FILE, --workers, --allow or --synchronous; "

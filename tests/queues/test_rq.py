@@ -5,7 +5,6 @@ import importlib
 import json
 import logging
 import pickletools
-import signal
 import subprocess
 import sys
 import threading
@@ -1384,13 +1383,6 @@ def test_the_library_does_not_need_rq():
     program = "import sys, changehook.cli; print({'rq', 'redis'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
-
-
-def test_a_worker_that_is_told_to_stop(native):
-    """It remembers."""
-    worker = native().worker()
-    assert raises(Exception, lambda: worker.request_stop(signal.SIGTERM, None))
-    assert worker.stopped
 
 
 def test_a_worker_that_is_needed_goes_on(native):

@@ -1,12 +1,14 @@
 """The queue on RQ with real workers, each a process with a working directory of its own."""
 
 import contextlib
+import datetime
 import json
 import os
 import pickletools
 import signal
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -30,6 +32,7 @@ OURS = (sys.executable, "-m", "changehook", "worker", "--rq", "--emitter", "rq_a
 RQS = (sys.executable, "-m", "rq.cli")
 MODES = ("jobs", "store")
 HANGS = 50.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +62,13 @@ class Fleet:
 
     Args:
         server: of Redis.
-        url: of the receiver.
         folder: where each worker gets a working directory.
         settings: of ``rq_app``.
     """
 
-    def __init__(self, server, url, folder, **settings):
+    def __init__(self, server, folder, **settings):
         self.folder = folder
-        self.settings = {"HOOKS_REDIS": server.url, "HOOKS_URL": url, **settings}
+        self.settings = {"HOOKS_REDIS": server.url, **settings}
         self.emitter = rq_app.build(self.settings)
         self.queue = self.emitter.queue
         self.processes = []
@@ -84,14 +86,18 @@ class Fleet:
         self.processes.append(process)
         return process
 
-    def worker(self, kind="changehook"):
+    def worker(self, kind="changehook", *more):
         """Start a worker, and wait until it listens."""
         before = len(self.queue.stats().workers)
         url = self.settings["HOOKS_REDIS"]
         words = OURS if kind != "rq" else (*RQS, "worker", "--with-scheduler", "-u", url, "hooks")
-        process = self.run(*words)
+        process = self.run(*words, *more)
         assert until(lambda: len(self.queue.stats().workers) > before), process.log.read_text()
         return process
+
+    def waiting(self):
+        """Return how many workers wait for a job."""
+        return [each["cmd"] for each in self.queue.connection.client_list()].count("blmove")
 
     def tool(self, *words):
         """Run a command of RQ to its end."""
@@ -146,7 +152,7 @@ def start(server, receiver, tmp_path):
             settings["HOOKS_STORE"] = str(tmp_path / "hooks.db")
         folder = tmp_path / f"fleet{len(fleets)}"
         folder.mkdir()
-        fleets.append(Fleet(server, receiver.url, folder, **settings))
+        fleets.append(Fleet(server, folder, **{"HOOKS_URL": receiver.url, **settings}))
         return fleets[-1]
 
     yield start
@@ -329,8 +335,7 @@ def test_a_server_that_is_killed_keeps_what_it_took(start, receiver):
         own.start()
         fleet.worker()
         assert until(lambda: fleet.queue.counts()[DELIVERED] == 20)
-        clients = fleet.queue.connection.client_list
-        assert until(lambda: "blmove" in {each["cmd"] for each in clients()})  # it waits for a job
+        assert until(lambda: fleet.waiting() == 1)
         own.kill()
         own.start()
         last = fleet.emit()
@@ -492,19 +497,117 @@ def test_kills_among_many(start, receiver, mode):
 # The command line
 
 
-def test_sigterm_finishes_what_runs(start, receiver):
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_finishes_what_runs(start, receiver, number):
     """And says what is left."""
     fleet = start(HOOKS_OPTIONS='{"batch": 1}')
     receiver.behaviour = Behaviour(delay=1.0)
     worker = fleet.worker()
     put = [fleet.emit("slow"), fleet.emit("slow")]
     assert until(lambda: len(receiver.requests) == 1)
-    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(number)
     assert worker.wait(20) == 0
-    said = worker.log.read_text().splitlines()
-    assert said[0] == "working on the queue of rq_app:emitter; CONTROL-C stops it"
-    assert said[-1] == "stopped; deliveries left: 1"
+    assert worker.log.read_text().splitlines() == [
+        "working on the queue of rq_app:emitter; CONTROL-C stops it",
+        "changehook: finishing the attempts that are being made; another signal ends it at once",
+        "stopped; deliveries left: 1",
+    ]
     assert ids(receiver) == put[:1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_it_at_once(start, receiver, number, code):
+    """Its scheduler ends too; its job runs again, as one of a worker that died."""
+    receiver.behaviour = Behaviour(delay=HANGS)
+    fleet = start()
+    worker = fleet.worker()
+    one = fleet.emit("slow")
+    assert until(lambda: len(receiver.requests) == 1)
+    worker.send_signal(signal.SIGTERM)
+    assert until(lambda: "another signal ends it at once" in worker.log.read_text())
+    worker.send_signal(number)
+    assert worker.wait(20) == code
+    assert until(lambda: not children(worker.pid))
+    assert "Traceback" not in worker.log.read_text()
+    receiver.behaviour = Behaviour()
+    fleet.recover()
+    fleet.worker()
+    assert until(fleet.is_(one, DELIVERED))
+
+
+def test_a_worker_that_waits_stops_at_once(start):
+    """With an event for each step."""
+    fleet = start()
+    worker = fleet.worker("changehook", "--json")
+    assert until(lambda: fleet.waiting() == 1)
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(20) == 0
+    assert events(worker) == [
+        {"event": "started", "on": "the queue of rq_app:emitter"},
+        {"event": "stopping"},
+        {"event": "stopped", "left": 0},
+    ]
+
+
+def test_a_signal_while_it_starts(start):
+    """Holds as soon as it is ready."""
+    fleet = start()
+    worker = fleet.run(*OURS)
+    assert until(lambda: "working on" in worker.log.read_text())
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0, worker.log.read_text()
+    assert "Traceback" not in worker.log.read_text()
+    assert not children(worker.pid)
+
+
+def events(worker):
+    """Return what a worker with --json said."""
+    return [json.loads(line) for line in worker.log.read_text().splitlines() if line[:1] == "{"]
+
+
+def test_a_killed_worker_takes_its_scheduler_with_it(start):
+    """Which lets the next worker have one at once."""
+    fleet = start()
+    worker = fleet.worker()
+    assert until(lambda: fleet.waiting() == 1 and fleet.queue.health() == [])
+    worker.kill()
+    worker.wait()
+    assert until(lambda: not children(worker.pid))
+    assert fleet.queue.rq.scheduler_pid is None
+    assert "Traceback" not in worker.log.read_text()
+
+
+def test_no_job_goes_to_a_worker_that_is_dead(start):
+    """Though its scheduler lives: Redis would take the socket that it inherited for the worker."""
+    fleet = start()
+    worker = fleet.worker()
+    job = fleet.queue.rq.enqueue_at(datetime.datetime.now(datetime.UTC), "os.getpid")
+    assert until(lambda: job.get_status() is JobStatus.FINISHED)  # so the scheduler is at work
+    assert until(lambda: fleet.waiting() == 1)
+    (scheduler,) = [each for each in children(worker.pid) if each != worker.pid]
+    os.kill(scheduler, signal.SIGSTOP)
+    worker.kill()
+    worker.wait()
+    one = fleet.emit()
+    fleet.worker()
+    assert until(fleet.is_(one, DELIVERED))
+
+
+def test_what_lasts_from_job_to_job(start):
+    """The connection to the receiver, and the compiled templates."""
+    threads, came = set(), []  # the receiver has a thread for each connection
+
+    def on_request(request):
+        threads.add(threading.current_thread())
+        came.append(request.header("X-Build"))
+
+    with Receiver(port=0, output=lambda text: None, on_request=on_request) as receiver:
+        fleet = start(HOOKS_URL=receiver.url)
+        fleet.worker()
+        for _ in range(3):
+            assert until(fleet.is_(fleet.emit(), DELIVERED))
+    assert len(came) == 3
+    assert len(threads) == len(set(came)) == 1
 
 
 def test_until_empty_waits_for_retries(start, receiver):
@@ -516,10 +619,7 @@ def test_until_empty_waits_for_retries(start, receiver):
     assert worker.wait(30) == 0
     assert fleet.queue.get(one).status is FAILED
     assert len(receiver.requests) == 3
-    events = [
-        json.loads(line) for line in worker.log.read_text().splitlines() if line.startswith("{")
-    ]
-    assert [each["event"] for each in events] == ["started", "stopped"]
+    assert [each["event"] for each in events(worker)] == ["started", "stopped"]
 
 
 def test_it_gives_jobs_to_what_redis_lost(start, receiver):
@@ -538,6 +638,10 @@ def test_it_gives_jobs_to_what_redis_lost(start, receiver):
         (("--emitter", "rq_app:emitter"), "has an RQQueue, on which the workers of RQ work; add"),
         (("--rq",), "--rq: needs --emitter MODULE:NAME"),
         (("--rq", "--emitter", "rq_app:nothing"), "rq_app has no nothing"),
+        (
+            ("--rq", "--emitter", "rq_app:emitter", "--workers", "3"),
+            "--workers: a worker of RQ makes one job at a time, so start several of them",
+        ),
     ],
 )
 def test_a_wrong_emitter(start, tmp_path, words, complaint):
@@ -576,18 +680,20 @@ def test_two_machines_share_nothing_but_redis(start, receiver):
     assert fleet.queue.find(DeliveryFilter(status=FAILED)) == []
 
 
-def test_the_server_is_killed_during_an_attempt(start, receiver):
+@pytest.mark.parametrize("words", [(), ("--until-empty",)])
+def test_the_server_is_killed_during_an_attempt(start, receiver, words):
     """The worker ends, and says so; its delivery is not lost."""
     receiver.behaviour = Behaviour(delay=1.0)
     with RedisServer() as own:
         fleet = start(server=own)
-        worker = fleet.worker()
+        worker = fleet.worker("changehook", *words)
         one = fleet.emit("slow")
         assert until(lambda: len(receiver.requests) == 1)
         own.kill()
         assert until(lambda: worker.poll() is not None), worker.log.read_text()
         said = worker.log.read_text()
         assert worker.returncode == 2, said
+        assert "stopped; deliveries left: unknown\n" in said, said
         assert "the worker of RQ ended by itself" in said, said
         own.start()
         receiver.behaviour = Behaviour()
@@ -595,3 +701,29 @@ def test_the_server_is_killed_during_an_attempt(start, receiver):
         fleet.worker()
         assert until(fleet.is_(one, DELIVERED))
         assert set(ids(receiver)) == {one}
+
+
+def test_the_server_is_away_when_a_worker_stops(start):
+    """What is left is not known then, which is said."""
+    with RedisServer() as own:
+        fleet = start(server=own)
+        plain, as_json = fleet.worker(), fleet.worker("changehook", "--json")
+        assert until(lambda: fleet.waiting() == 2)
+        own.kill()
+        for worker in (plain, as_json):
+            assert until(lambda: "could not connect" in worker.log.read_text())  # noqa: B023
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == 0, worker.log.read_text()
+    assert plain.log.read_text().splitlines()[-1] == "stopped; deliveries left: unknown"
+    assert events(as_json)[-1] == {"event": "stopped", "left": None}
+
+
+def test_the_server_is_away_when_a_worker_starts(start):
+    """That is an error, and no accident."""
+    with RedisServer() as own:
+        fleet = start(server=own)
+    worker = fleet.run(*OURS)
+    assert worker.wait(30) == 2
+    said = worker.log.read_text()
+    assert said.splitlines()[-1].endswith("does not answer (ConnectionError)")
+    assert "Traceback" not in said

@@ -1,15 +1,22 @@
 """The worker of RQ that makes its attempts in its own process, run within this one."""
 
 import logging
+import multiprocessing
+import os
+import signal
 
 import pytest
 import redis
 import rq_host
+from rq.exceptions import StopRequested
+from rq.scheduler import RQScheduler
+from rq.worker import WorkerStatus
 from servers import RedisServer
 
 from changehook import DeliveryStatus, QueueError, SQLiteStore
 from changehook.queues.rq import RQQueue
 from changehook.queues.rq.jobs import job_id_of
+from changehook.queues.rq.worker import Scheduler
 from changehook.testing.deliveries import delivered, failed, make_delivery
 
 DELIVERED = DeliveryStatus.DELIVERED
@@ -69,6 +76,7 @@ def test_what_has_no_job_gets_one_while_a_worker_runs(make, connection, tmp_path
     worker.is_needed = is_needed
     worker.work(max_idle_time=1, logging_level="CRITICAL")
     assert queue.get(one.id).status is DELIVERED
+    assert worker.is_done
 
 
 def test_upkeep_that_fails_is_logged_once(make, caplog):
@@ -149,6 +157,131 @@ def test_jobs_of_others_are_logged_as_rq_does(make, run):
     assert "TypeError" in record.getMessage()
     assert record.arguments == (7,)
     assert worker.handled == [job.id]
+
+
+# Signals
+
+
+def test_a_signal_before_and_after_it_works(make):
+    """Is kept in mind, and breaks nothing off."""
+    worker = make().worker()
+    worker.request_stop(signal.SIGTERM, None)
+    assert worker.work(logging_level="CRITICAL") is False
+    assert worker.stopped
+    assert not worker.is_done
+
+
+def test_the_first_signal(make):
+    """Is told, and ends the wait for a job."""
+    worker, told = make().worker(), []
+    worker.on_stop = lambda: told.append(1)
+    worker.check_for_suspension(burst=False)
+    with pytest.raises(StopRequested):
+        worker.request_stop(signal.SIGTERM, None)
+    assert worker.stopped
+    assert told == [1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["request_stop", "request_force_stop"])
+def test_the_second_signal(make, monkeypatch, number, name):
+    """Ends the process at once, as a process that is killed."""
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    worker = make().worker()
+    worker.request_stop(number, None)
+    with pytest.raises(SystemExit) as ended:
+        getattr(worker, name)(number, None)
+    assert ended.value.code == 128 + number
+
+
+def test_a_signal_while_redis_is_away(make, monkeypatch):
+    """Does not break off the job that runs."""
+    worker = make().worker()
+    worker.check_for_suspension(burst=False)
+    worker.set_state(WorkerStatus.BUSY)
+
+    def fails():
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(worker, "set_shutdown_requested_date", fails)
+    worker.request_stop(signal.SIGTERM, None)
+    assert worker.stopped
+
+
+def test_redis_is_away(make):
+    """Which is a QueueError, whether a worker is made or begins to work."""
+    with RedisServer() as own, redis.Redis.from_url(own.url) as connection:
+        queue = RQQueue(connection, emitter="rq_host:queue")
+        worker = queue.worker()
+        own.kill()
+        for call in (queue.worker, worker.work):
+            with pytest.raises(QueueError, match="does not answer"):
+                call()
+
+
+# The scheduler
+
+
+class Dead:
+    """The process of a worker that was killed."""
+
+    def is_alive(self):
+        """Return that it is not."""
+        return False
+
+
+@pytest.fixture
+def scheduler(make, server):
+    """A scheduler that has the lock, with a connection that is not that of the test."""
+    with redis.Redis.from_url(server.url) as own:
+        scheduler = Scheduler([make().rq], connection=own, interval=0)
+    assert scheduler.acquire_locks() == {"hooks"}
+    scheduler.heartbeat()
+    yield scheduler
+    scheduler.connection.connection_pool.disconnect()
+
+
+def test_a_worker_starts_its_own_scheduler(make, scheduler):
+    """Unless one of another worker is alive."""
+    queue = make()
+    worker = queue.worker()
+    queue.put([make_delivery()])
+    assert worker.work(max_jobs=1, with_scheduler=True, logging_level="CRITICAL")
+    assert isinstance(worker.scheduler, Scheduler)
+    assert worker.scheduler.acquired_locks == set()
+    worker.scheduler.connection.connection_pool.disconnect()
+
+
+def test_a_scheduler_ends_after_its_worker(scheduler, connection, monkeypatch):
+    """And makes room for another."""
+    monkeypatch.setattr(multiprocessing, "parent_process", Dead)
+    scheduler.work()
+    assert connection.get(scheduler.get_locking_key("hooks")) is None
+
+
+def test_a_signal_waits_while_a_scheduler_is_forked(scheduler, monkeypatch):
+    """It would be lost if it came before the new process can hear."""
+
+    def blocked():
+        return signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
+
+    monkeypatch.setattr(RQScheduler, "start", lambda self: blocked())
+    assert len(scheduler.start()) == 2
+    assert not blocked()
+
+
+def test_a_scheduler_is_told_to_stop_as_it_starts(make, scheduler, connection):
+    """When it still has the handlers of the worker that forked it."""
+    worker = make().worker()
+    worker.scheduler, worker.pid = scheduler, 0
+    worker.request_stop(signal.SIGTERM, None)
+    scheduler.work()
+    assert connection.get(scheduler.get_locking_key("hooks")) is None
+    assert not worker.stopped
 
 
 # The jobs of others

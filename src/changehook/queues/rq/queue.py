@@ -301,8 +301,9 @@ class RQQueue(InspectableQueue):
         """Return a worker of RQ that listens to this queue and keeps connections and compiled
         templates between jobs; ``worker().work(with_scheduler=True)`` runs it."""
         settings = {"maintenance_interval": MINUTE, "serializer": self.rq.serializer, **arguments}
-        worker = DeliveryWorker([self.rq], connection=self.connection, **settings)
-        worker.upkeep = self.upkeep
+        with self._translated():
+            worker = DeliveryWorker([self.rq], connection=self.connection, **settings)
+        worker.upkeep, worker.translated = self.upkeep, self._translated
         return worker
 
     def lease(self, webhook: str) -> float:
