@@ -315,6 +315,27 @@ def test_a_failing_store_is_waited_for(start, caplog, monkeypatch):
     assert "the store fails, trying again: OSError" in caplog.text
 
 
+def test_the_first_thread_reports_at_once(start, monkeypatch):
+    """Before its first attempt, however late whoever started it goes on."""
+    store, seen, reports = MemoryStore(), [], []
+    begin = threading.Thread.start
+
+    def slow(thread):
+        begin(thread)
+        assert until(lambda: bool(reports))
+
+    def looks(claimed):
+        seen.extend(store.stats(NOW).workers)
+        return delivered(claimed)
+
+    queue = start(looks, store=store, workers=1)
+    queue.tallies = lambda: reports.append(1) or []
+    monkeypatch.setattr(threading.Thread, "start", slow)
+    queue.put([make_delivery()])
+    assert until(lambda: queue.counts()[DeliveryStatus.DELIVERED] == 1)
+    assert [each.threads for each in seen] == [1]
+
+
 def test_nothing_is_taken_when_no_thread_can_start(start, monkeypatch):
     """As when the interpreter is exiting, from Python 3.12 on."""
 

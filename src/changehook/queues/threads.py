@@ -231,13 +231,13 @@ class ThreadPoolQueue(StoredQueue):
     def _start_thread(self) -> None:
         name = f"changehook-worker-{len(self._threads) + 1}"
         thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._threads.append(thread)  # before it reports how many there are
         try:
             thread.start()
         except RuntimeError:
+            self._threads.pop()
             if not self._threads:
                 raise QueueError("no thread can be started now; is the process exiting?") from None
-            return
-        self._threads.append(thread)
 
     def _run(self) -> None:
         """Perform deliveries until the queue is closed."""
