@@ -15,6 +15,7 @@ import pytest
 import redis
 import rq
 import rq_host
+from redis.backoff import NoBackoff
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -1335,11 +1336,12 @@ def test_put_does_not_wait_for_a_server(kind):
 
 def test_where_redis_is():
     """A socket is a path; of servers that Sentinel knows, nobody can say which it was."""
-    unix = redis.Redis(unix_socket_path="/nowhere/redis.sock")
+    once = redis.retry.Retry(NoBackoff(), 0)
+    unix = redis.Redis(unix_socket_path="/nowhere/redis.sock", retry=once)
     queue = RQQueue(unix, emitter="rq_host:queue")
     assert queue.health() == ["Redis at /nowhere/redis.sock does not answer (ConnectionError)"]
-    sentinel = redis.sentinel.Sentinel([("127.0.0.1", 1)], socket_timeout=0.1)
-    queue = RQQueue(sentinel.master_for("mine"), emitter="rq_host:queue")
+    sentinel = redis.sentinel.Sentinel([("127.0.0.1", 1)], sentinel_kwargs={"retry": once})
+    queue = RQQueue(sentinel.master_for("mine", retry=once), emitter="rq_host:queue")
     assert queue.health() == ["Redis does not answer (MasterNotFoundError)"]
 
 

@@ -112,11 +112,14 @@ class Registries:
             None for the status that the job itself has to be asked for.
         """
         queue = self.queue
+        # In the order in which jobs move on, or one that moves meanwhile would not be seen; those
+        # that are to be run again go back to the first.
         places: list[tuple[Any, DeliveryStatus | None, tuple[DeliveryStatus, ...]]] = [
+            (queue.scheduled_job_registry.get_job_ids, _S.PENDING, (_S.PENDING,)),
             (queue.get_job_ids, _S.PENDING, (_S.PENDING, _S.FAILED, _S.SKIPPED)),
             (queue.intermediate_queue.get_job_ids, _S.PENDING, (_S.PENDING, _S.FAILED, _S.SKIPPED)),
-            (queue.scheduled_job_registry.get_job_ids, _S.PENDING, (_S.PENDING,)),
             (queue.started_job_registry.get_job_ids, _S.DELIVERING, (_S.DELIVERING, _S.PENDING)),
+            (queue.scheduled_job_registry.get_job_ids, _S.PENDING, (_S.PENDING,)),
             (queue.failed_job_registry.get_job_ids, None, (_S.FAILED, _S.SKIPPED)),
             (queue.canceled_job_registry.get_job_ids, _S.FAILED, (_S.FAILED,)),
             (queue.finished_job_registry.get_job_ids, _S.DELIVERED, (_S.DELIVERED,)),
