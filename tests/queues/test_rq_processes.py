@@ -638,6 +638,7 @@ def test_it_gives_jobs_to_what_redis_lost(start, receiver):
         (("--emitter", "rq_app:emitter"), "has an RQQueue, on which the workers of RQ work; add"),
         (("--rq",), "--rq: needs --emitter MODULE:NAME"),
         (("--rq", "--emitter", "rq_app:nothing"), "rq_app has no nothing"),
+        (("--rq", "--emitter", "app:made"), "app:made is a function, which a worker would call"),
         (
             ("--rq", "--emitter", "rq_app:emitter", "--workers", "3"),
             "--workers: a worker of RQ makes one job at a time, so start several of them",
@@ -650,6 +651,10 @@ def test_a_wrong_emitter(start, tmp_path, words, complaint):
     (fleet.folder / "app.py").write_text(
         "from changehook import Emitter, ThreadPoolQueue, SQLiteStore\n"
         f"threads = Emitter(queue=ThreadPoolQueue(SQLiteStore({str(tmp_path / 'x.db')!r})))\n"
+        "import redis\n"
+        "from changehook.queues.rq import RQQueue\n"
+        "def made():\n"
+        "    return Emitter(queue=RQQueue(redis.Redis(port=1), emitter='app:made'))\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "changehook", "worker", *words],

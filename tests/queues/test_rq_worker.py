@@ -13,7 +13,7 @@ from rq.scheduler import RQScheduler
 from rq.worker import WorkerStatus
 from servers import RedisServer
 
-from changehook import DeliveryStatus, QueueError, SQLiteStore
+from changehook import ConfigurationError, DeliveryStatus, QueueError, SQLiteStore
 from changehook.queues.rq import RQQueue
 from changehook.queues.rq.jobs import job_id_of
 from changehook.queues.rq.worker import Scheduler
@@ -128,13 +128,21 @@ def test_one_that_was_given_up_is_one_line(make, run):
 def test_one_that_cannot_be_attempted_is_one_line(make, run):
     """It is an error."""
     queue, one = make(), make_delivery()
-    queue.put([one])
-    rq_host.queue = 7
+    RQQueue(queue.connection, "hooks", emitter="rq_host:SIGNALS").put([one])
     worker, (record,) = run(queue)
-    said = f"job {job_id_of(one.id)}: emitter: the queue of rq_host:queue is no RQQueue, but a int"
+    why = "emitter: the queue of rq_host:SIGNALS is no RQQueue, but a tuple"
+    said = f"job {job_id_of(one.id)}: {why}"
     assert (record.getMessage(), record.levelno) == (said, logging.ERROR)
     assert one.payload not in str(vars(record))
     assert worker.handled
+
+
+def test_a_worker_whose_jobs_would_not_find_their_emitter(make):
+    """It is said before it starts."""
+    queue = make()
+    rq_host.queue = 7
+    with pytest.raises(ConfigurationError, match="rq_host:queue is no RQQueue, but a int"):
+        queue.worker()
 
 
 def test_an_accident_has_its_traceback(make, run, monkeypatch):
@@ -215,7 +223,7 @@ def test_a_signal_while_redis_is_away(make, monkeypatch):
 def test_redis_is_away(make):
     """Which is a QueueError, whether a worker is made or begins to work."""
     with RedisServer() as own, redis.Redis.from_url(own.url) as connection:
-        queue = RQQueue(connection, emitter="rq_host:queue")
+        rq_host.queue = queue = RQQueue(connection, emitter="rq_host:queue")
         worker = queue.worker()
         own.kill()
         for call in (queue.worker, worker.work):

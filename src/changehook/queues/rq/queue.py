@@ -13,9 +13,6 @@ from typing import Any
 import attrs
 import redis
 import rq
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import SentinelConnectionPool
 from rq.job import Job
 
 from changehook.deliveries import Delivery, DeliveryStatus
@@ -26,6 +23,7 @@ from changehook.models import utcnow
 from changehook.places import check_place, found_at
 from changehook.queues.rq import jobs
 from changehook.queues.rq.books import Book, RegistryBook, StoreBook
+from changehook.queues.rq.connections import hasty, said
 from changehook.queues.rq.keeping import InMeta, InStore, Keeper
 from changehook.queues.rq.posting import TIMEOUT_BEYOND_DEADLINE, Poster
 from changehook.queues.rq.registries import Registries
@@ -161,15 +159,12 @@ class RQQueue(InspectableQueue):
             clock=clock,
             **numbers,
         )
-        hasty = Registries(
-            rq.Queue(queue, connection=_hasty(connection), serializer=serializer), clock
-        )
-        self._hasty = attrs.evolve(self._poster, registries=hasty)
+        impatient = rq.Queue(queue, connection=hasty(connection), serializer=serializer)
+        self._hasty = attrs.evolve(self._poster, registries=Registries(impatient, clock))
         self._book: Book = RegistryBook(self._poster)
         if store is not None:
             self._book = StoreBook(store, self._poster, clock)
         self._retention = Retention(delivered=result_ttl, failed=failure_ttl)
-        self._place = _place(connection)
         self._closed = False
         self._looked_at = -LOOK_EVERY
         self._told: list[str] = []
@@ -295,11 +290,16 @@ class RQQueue(InspectableQueue):
         try:
             return self._registries.health()
         except redis.RedisError as error:
-            return [self._said(error)]
+            return [said(self.connection, error)]
 
     def worker(self, **arguments: Any) -> DeliveryWorker:
         """Return a worker of RQ that listens to this queue and keeps connections and compiled
-        templates between jobs; ``worker().work(with_scheduler=True)`` runs it."""
+        templates between jobs; ``worker().work(with_scheduler=True)`` runs it.
+
+        Raises:
+            ConfigurationError: jobs would not find this queue's emitter at its place.
+        """
+        queue_at(self.emitter)
         settings = {"maintenance_interval": MINUTE, "serializer": self.rq.serializer, **arguments}
         with self._translated():
             worker = DeliveryWorker([self.rq], connection=self.connection, **settings)
@@ -355,32 +355,7 @@ class RQQueue(InspectableQueue):
         try:
             yield
         except (redis.RedisError, OSError) as error:
-            raise QueueError(self._said(error)) from error
-
-    def _said(self, error: Exception) -> str:
-        refuses = isinstance(error, redis.ResponseError | redis.AuthenticationError)
-        verb = "refuses" if refuses else "does not answer"
-        return f"{self._place} {verb} ({type(error).__name__})"
-
-
-def _hasty(connection: redis.Redis) -> redis.Redis:
-    """Return a connection like this one that fails at once when Redis is down: whoever emits does
-    not wait, for seconds by default, until it was tried again ten times."""
-    pool = connection.connection_pool
-    if type(pool) not in (redis.ConnectionPool, redis.BlockingConnectionPool):
-        return connection  # such as one of Sentinel, which has ways of its own
-    settings = {**pool.connection_kwargs, "retry": Retry(NoBackoff(), 1)}
-    own = redis.ConnectionPool(connection_class=pool.connection_class, **settings)
-    return redis.Redis(connection_pool=own)
-
-
-def _place(connection: redis.Redis) -> str:
-    """Return where a connection leads, without user and password."""
-    if isinstance(connection.connection_pool, SentinelConnectionPool):
-        return "Redis"
-    settings = connection.connection_pool.connection_kwargs
-    place = f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
-    return f"Redis at {settings.get('path', place)}"
+            raise QueueError(said(self.connection, error)) from error
 
 
 def _check(connection: object, queue: object, store: object) -> None:
