@@ -1,10 +1,13 @@
-"""What the tests of thread pools share."""
+"""What the tests of queues share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
+import rq_host
+from servers import RedisServer
 
 from changehook import Store, ThreadPoolQueue
 from changehook.interfaces import Perform
@@ -24,3 +27,34 @@ def start() -> Iterator[Callable[..., ThreadPoolQueue]]:
     yield build
     for queue in queues:
         queue.close(0)
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[RedisServer]:
+    """Run a server for a module."""
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared_server: RedisServer) -> Iterator[RedisServer]:
+    """Give it, empty and with room."""
+    with redis.Redis.from_url(shared_server.url) as connection:
+        connection.flushall()
+        yield shared_server
+        connection.config_set("maxmemory", 0)
+
+
+@pytest.fixture
+def connection(server: RedisServer) -> Iterator[redis.Redis]:
+    """Give a connection to an empty server."""
+    with redis.Redis.from_url(server.url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Leave nothing behind of workers of RQ that run in this process."""
+    with rq_host.undone():
+        yield
+    rq_host.queue = None

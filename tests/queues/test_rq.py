@@ -50,31 +50,11 @@ from changehook.testing.deliveries import (
     until,
 )
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 PENDING, DELIVERING, DELIVERED, FAILED, SKIPPED = DeliveryStatus
 HOUR = datetime.timedelta(hours=1)
 MINUTE = datetime.timedelta(minutes=1)
-
-
-@pytest.fixture(scope="module")
-def server():
-    """Run one for this module."""
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-def connection(server):
-    """Give an empty Redis."""
-    with redis.Redis.from_url(server.url) as connection:
-        connection.flushall()
-        yield connection
-
-
-@pytest.fixture(autouse=True)
-def _alone():
-    with rq_host.undone():
-        yield
-    rq_host.queue = None
 
 
 def work(queue):

@@ -22,35 +22,19 @@ from changehook.queues.rq import RQQueue
 from changehook.testing import FakeClock, RecordingTransport, make_delivery
 from changehook.testing.deliveries import delivered, until
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 PENDING, DELIVERING, DELIVERED, FAILED, SKIPPED = DeliveryStatus
 DIES = "os._exit(0)"
 IS_KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """Run a server for this module."""
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared):
-    """Give it, empty and with room."""
-    with redis.Redis.from_url(shared.url) as connection:
-        connection.flushall()
-        yield shared
-        connection.config_set("maxmemory", 0)
 
 
 connections = []
 
 
 @pytest.fixture(autouse=True)
-def _alone():
-    with rq_host.undone():
-        yield
-    rq_host.queue = None
+def _closed():
+    yield
     while connections:
         connections.pop().close()
 

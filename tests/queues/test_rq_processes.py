@@ -13,7 +13,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-import redis
 import rq_app
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
@@ -33,21 +32,6 @@ RQS = (sys.executable, "-m", "rq.cli")
 MODES = ("jobs", "store")
 HANGS = 50.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """Run a server for this module."""
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared):
-    """Give it, empty."""
-    with redis.Redis.from_url(shared.url) as connection:
-        connection.flushall()
-    return shared
 
 
 @pytest.fixture

@@ -19,30 +19,10 @@ from changehook.queues.rq.jobs import job_id_of
 from changehook.queues.rq.worker import Scheduler
 from changehook.testing.deliveries import delivered, failed, make_delivery
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 DELIVERED = DeliveryStatus.DELIVERED
 TURN = "changehook:hooks:upkeep"
-
-
-@pytest.fixture(scope="module")
-def server():
-    """Run one for this module."""
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-def connection(server):
-    """Give an empty Redis."""
-    with redis.Redis.from_url(server.url) as connection:
-        connection.flushall()
-        yield connection
-
-
-@pytest.fixture(autouse=True)
-def _alone():
-    with rq_host.undone():
-        yield
-    rq_host.queue = None
 
 
 @pytest.fixture
