@@ -347,6 +347,33 @@ def test_the_exit_sends_what_waits(
     queue.close()
 
 
+def test_a_process_that_only_emits_tells_the_workers_before_it_ends(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    """Though what Celery needs for its broker cannot be imported any more by then."""
+    settings = {
+        "broker": redis.url,
+        "path": str(tmp_path / "webhooks.db"),
+        "url": "http://127.0.0.1:1/",
+        "schedule": [0],
+        "origin": time.time(),
+    }
+    words = "from celery_app import emitter; emitter.emit_change('created', 'site', {})"
+    done = subprocess.run(
+        [sys.executable, "-c", words],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(celery_app.__file__).parent),
+            celery_app.SETTINGS: json.dumps(settings),
+        },
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(messages(application(redis.url))) == 1
+
+
 def test_a_put_is_refused_as_by_every_queue() -> None:
     """Without an emitter, and by a store that does not take it."""
     queue = CeleryQueue(application(), store=MemoryStoreOfOne())
@@ -359,7 +386,7 @@ def test_a_put_is_refused_as_by_every_queue() -> None:
     with pytest.raises(QueueClosedError):
         queue.retry(DeliveryFilter())
     queue.start()
-    assert queue._keeper._thread is None
+    assert queue._ticker._thread is None
 
 
 class MemoryStoreOfOne(Flaky):
@@ -630,6 +657,23 @@ def test_the_next_message_writes_what_could_not_be_written() -> None:
     assert bench.queue.counts()[DELIVERED] == len(bench.performed) == 1
 
 
+def test_a_process_of_a_pool_writes_what_could_not_be_written_when_it_ends() -> None:
+    """There is no next message, and the attempt would be made again."""
+    bench = Bench()
+    delivery = bench.put()
+
+    def perform(claimed: Delivery) -> Delivery:
+        bench.store.problem = OSError()
+        return delivered(claimed)
+
+    bench.perform = perform
+    bench.call(delivery)
+    bench.store.problem = None
+    assert bench.queue.counts()[DELIVERED] == 0
+    signals.worker_process_shutdown.send(sender=None)
+    assert bench.queue.counts()[DELIVERED] == 1
+
+
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
 def test_a_worker_that_is_ended_loses_no_delivery(kind: type[BaseException]) -> None:
     """Celery ends a process of its pool so in the midst of an attempt: it is made again, and the
@@ -823,14 +867,14 @@ def test_a_thread_sweeps_on_request_only() -> None:
     """From the first change on, until the queue is closed; a store that fails does not end it."""
     bench = Bench()
     bench.queue.start()
-    assert bench.queue._keeper._thread is None
+    assert bench.queue._ticker._thread is None
     bench = Bench(sweep_every=0.001)
     bench.store.add([make_delivery()])
     bench.clock.advance(60)
     bench.store.problem = OSError()
     bench.queue.start()
     bench.queue.start()
-    thread = bench.queue._keeper._thread
+    thread = bench.queue._ticker._thread
     assert until(lambda: bool(bench.queue._complaint))
     bench.store.problem = None
     assert until(lambda: bool(bench.queue._wake_ups._sent))
@@ -853,7 +897,7 @@ def test_a_forked_child_starts_anew(redis: RedisServer, store: SQLiteStore) -> N
     if not child:
         signal.alarm(60)
         try:
-            fresh = queue._keeper._thread is None and queue._broker._pool is None
+            fresh = queue._ticker._thread is None and queue._broker._pool is None
             queue.start()
             queue.put(put[1:2])
             queue.close()
@@ -912,7 +956,7 @@ def test_health_says_what_is_wrong(store: SQLiteStore, caplog: pytest.LogCapture
     assert late == "the oldest delivery that is due has been so for 301 seconds"
     queue._serve(4, ["mine"])
     assert queue.health() == [no_sweep, late]
-    queue._keeper.stop(LIMIT)
+    queue._ticker.stop(LIMIT)
     for _ in range(2):
         queue._looked -= 120
         clock.advance(1)

@@ -21,7 +21,7 @@ from changehook.models import utcnow
 from changehook.queues.celery.broker import Broker
 from changehook.queues.celery.health import NO_SWEEP, another_sweeps, problems_of
 from changehook.queues.celery.wakeups import SWEEP_LIMIT, WakeUps
-from changehook.queues.celery.worker import Keeper, busy, carries_another, with_worker
+from changehook.queues.celery.worker import Ticker, busy, carries_another, with_worker
 from changehook.queues.stored import LEASE_BEYOND_DEADLINE, StoredQueue
 
 __all__ = ["CeleryQueue"]
@@ -77,7 +77,7 @@ class CeleryQueue(StoredQueue):
         self._purged = time.monotonic()  # a child goes on from here: it may not live for a minute
         self._forked()
         after_fork_in_child(self._forked)
-        self._broker.register(self._deliver, self.sweep)
+        self._broker.register(self._deliver, self.sweep, self._save_unsaved)
         with_worker(app, self._serve, self._rest)
 
     def _forked(self) -> None:
@@ -88,7 +88,7 @@ class CeleryQueue(StoredQueue):
         self._performed = 0  # attempts that this process makes just now
         self._sweeping = threading.RLock()  # an eager attempt may retry others
         self._wake_ups = WakeUps()
-        self._keeper = Keeper(self._look_after, min(REPORT_EVERY, self.sweep_every or NO_SWEEP))
+        self._ticker = Ticker(self._look_after, min(REPORT_EVERY, self.sweep_every or NO_SWEEP))
         self._serving: int | None = None
         self._problems: set[str] = set()
         self._reported = self._looked = time.monotonic()
@@ -97,7 +97,7 @@ class CeleryQueue(StoredQueue):
     def start(self) -> None:
         """Start the thread that sweeps, if one was asked for."""
         if self.sweep_every is not None and not self._closing:
-            self._keeper.start()
+            self._ticker.start()
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
         """Take pending deliveries, all of them or none, and tell the workers of those due now.
@@ -178,7 +178,7 @@ class CeleryQueue(StoredQueue):
         give_up = time.monotonic() + timeout
         with self._done:
             self._done.wait_for(lambda: not self._performed, timeout)
-        self._keeper.stop(max(0.0, give_up - time.monotonic()))
+        self._ticker.stop(max(0.0, give_up - time.monotonic()))
         self._broker.close()
         self._serving = self._serving and 0
         try:
@@ -264,12 +264,12 @@ class CeleryQueue(StoredQueue):
         if self._broker.target() in (None, *queues):
             self._serving = concurrency
             self._report_now_and_then(at_once=True)
-            self._keeper.start()
+            self._ticker.start()
 
     def _rest(self) -> None:
         """End as a Celery worker."""
         if self._serving is not None:
-            self._keeper.stop(0)
+            self._ticker.stop(0)
             self._serving = 0
             self._report_now_and_then(at_once=True)
 

@@ -95,13 +95,20 @@ class Broker:
         self._reached = False
         self._quiet_until = 0.0
 
-    def register(self, deliver: Callable[[str], None], sweep: Callable[[], object]) -> None:
+    def register(
+        self,
+        deliver: Callable[[str], None],
+        sweep: Callable[[], object],
+        end: Callable[[], None],
+    ) -> None:
         """Add the two tasks to the app.
 
         Args:
             deliver: makes an attempt of the delivery of an id.
             sweep: sends messages for what is due.
+            end: is called when a process of a worker's pool ends.
         """
+        self._end = end
 
         def deliver_all(ids: list[str]) -> None:
             for delivery_id in ids:
@@ -202,6 +209,8 @@ class Broker:
     def _has_sender(self) -> bool:
         """Start the thread that sends, if need be; return whether there is one."""
         if self._sender is None:
+            with contextlib.suppress(Exception):  # a broker that cannot be used is told of later
+                self._connection().transport  # noqa: B018 - imports it; too late as Python exits
             sender = threading.Thread(target=self._run, name="changehook-wake-ups", daemon=True)
             try:
                 sender.start()
@@ -222,6 +231,7 @@ class Broker:
             self.flush()
 
     def _process_ends(self, **_: object) -> None:
+        self._end()
         self.flush()
 
     def _connection(self) -> Any:

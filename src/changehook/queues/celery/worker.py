@@ -9,10 +9,10 @@ from typing import Any
 from celery import bootsteps
 from celery.worker import state
 
-__all__ = ["Keeper", "busy", "carries_another", "with_worker"]
+__all__ = ["Ticker", "busy", "carries_another", "with_worker"]
 
 
-class Keeper:
+class Ticker:
     """Calls a function now and then on a daemon thread, once started and until stopped.
 
     Args:
