@@ -53,9 +53,9 @@ def _worker(options: argparse.Namespace) -> int:
     """Perform the deliveries that a SQLite file keeps.
 
     With the webhooks of FILE; or for an emitter of your application, which is imported. SIGTERM or
-    CONTROL-C stops it: it finishes the attempts that are being made, within 30 seconds, and says
-    how many deliveries are left. A second signal ends it at once. With --json, each event is one
-    line of JSON.
+    CONTROL-C stops it: it finishes the attempts that are being made, within 30 seconds, or with
+    --rq however long they take, and says how many deliveries are left. A second signal ends it at
+    once. With --json, each event is one line of JSON.
 
     example: changehook worker webhooks.db webhooks.toml --allow internal
     example: changehook worker --emitter myapp.hooks:emitter
@@ -239,6 +239,11 @@ def _checked(value: object, place: str, rq: bool) -> Emitter:
         raise ConfigurationError(
             f"--emitter: {place} has an RQQueue, on which the workers of RQ work; add --rq"
         )
+    if _is_of_celery(value.queue):
+        raise ConfigurationError(
+            f"--emitter: {place} has a CeleryQueue, on which the workers of Celery work; "
+            f"start one: celery -A {place.partition(':')[0]} worker"
+        )
     store = value.queue.store
     if store is not None and not store.durable:
         raise ConfigurationError(
@@ -251,6 +256,11 @@ def _checked(value: object, place: str, rq: bool) -> Emitter:
 def _is_of_rq(queue: object) -> bool:
     module = sys.modules.get("changehook.queues.rq")  # RQ may not be installed
     return module is not None and isinstance(queue, module.RQQueue)
+
+
+def _is_of_celery(queue: object) -> bool:
+    module = sys.modules.get("changehook.queues.celery")  # nor Celery
+    return module is not None and isinstance(queue, module.CeleryQueue)
 
 
 class _Complaints(logging.Handler):

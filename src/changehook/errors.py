@@ -70,10 +70,15 @@ SHOWN_NAME = 60  # characters of a name that somebody wrote
 
 def kind_and_place(error: BaseException) -> str:
     """Return the class of an error and the line that raised it; its text may hold a secret."""
-    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    code = frame.f_code
-    name = code.co_filename.rpartition("/")[2]
-    return f"{type(error).__name__} in {name}, line {line}, in {code.co_name}"
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{kind} in {error.filename.rpartition('/')[2]}, line {error.lineno}"
+    frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    code, line = next(
+        (each for each in reversed(frames) if not each[0].co_filename.startswith("<frozen")),
+        frames[-1],
+    )
+    return f"{kind} in {code.co_filename.rpartition('/')[2]}, line {line}, in {code.co_name}"
 
 
 def pointer_to(key: object) -> str:

@@ -11,7 +11,12 @@ from typing import Any
 
 from changehook.errors import ConfigurationError, kind_and_place
 
-__all__ = ["check_place", "found_at", "reported"]
+__all__ = ["HostCodeError", "check_place", "found_at", "reported"]
+
+
+class HostCodeError(ConfigurationError):
+    """The host's own code raised something, which may pass."""
+
 
 _PLACE = re.compile(r"([\w.]+):([\w.]+)")
 
@@ -60,5 +65,8 @@ def reported(name: str, what: str) -> Iterator[None]:
         yield
     except (ModuleNotFoundError, ConfigurationError):
         raise
+    except (ImportError, SyntaxError) as error:
+        missing = f" ({error})" if "changehook[" in str(error) else ""  # a text of our own
+        raise ConfigurationError(f"{name}: {kind_and_place(error)}, when {what}{missing}") from None
     except Exception as error:
-        raise ConfigurationError(f"{name}: {kind_and_place(error)}, when {what}") from None
+        raise HostCodeError(f"{name}: {kind_and_place(error)}, when {what}") from None
