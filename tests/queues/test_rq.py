@@ -16,6 +16,7 @@ import redis
 import rq
 import rq_host
 from redis.backoff import NoBackoff
+from rq.executions import Execution
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -39,6 +40,7 @@ from changehook.interfaces import Terms
 from changehook.models import utcnow
 from changehook.queues.rq import RQQueue, perform
 from changehook.queues.rq.jobs import BATCH, job_id_of
+from changehook.queues.rq.posting import Poster
 from changehook.queues.stored import StoredQueue
 from changehook.testing import FakeClock, InspectableQueueContract
 from changehook.testing.deliveries import (
@@ -53,6 +55,7 @@ from changehook.testing.deliveries import (
 pytestmark = pytest.mark.usefixtures("alone")
 
 PENDING, DELIVERING, DELIVERED, FAILED, SKIPPED = DeliveryStatus
+EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
 MINUTE = datetime.timedelta(minutes=1)
 
@@ -430,18 +433,141 @@ def test_a_batch_that_rq_never_heard_the_end_of(make, connection):
     assert queue.counts()[DELIVERED] == 3
 
 
-def test_the_end_that_cannot_be_written(native, monkeypatch, caplog):
-    """It is logged, and what was delivered stays so."""
+@pytest.fixture
+def failing(monkeypatch):
+    """Have a method of RQ or Redis fail once, at its nth call."""
 
-    def broken(job):
-        raise redis.ConnectionError("down")
+    def failing(owner, name, nth=1, error=redis.ConnectionError):
+        calls, method = [], getattr(owner, name)
 
-    queue, delivery = native(), make_delivery()
+        def fail(*arguments, **settings):
+            calls.append(1)
+            if len(calls) == nth:
+                raise error("down")
+            return method(*arguments, **settings)
+
+        monkeypatch.setattr(owner, name, fail)
+
+    return failing
+
+
+def run_until(queue, condition):
+    """Work, also on what was put off for ten seconds, until a condition holds."""
+    for _ in range(5):
+        work(queue)
+        if condition():
+            return True
+        for job_id in queue.rq.scheduled_job_registry.get_job_ids():
+            queue.rq.scheduled_job_registry.schedule(Job.fetch(job_id, queue.connection), EPOCH)
+    return False
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_an_outcome_that_cannot_be_written(make, failing, caplog, nth):
+    """RQ writes it when it puts the job off; nothing is sent again, and no worker counts as dead,
+    also when those of several that did not arrive cannot be given jobs of their own."""
+    queue = make(performs := Performs(mixed), batch=10)
+    events = ["created", "bad", "skip", "created"]
+    put = [make_delivery(event=event) for event in events]
+    queue.put(put)
+    failing(Poster, "post_alone") if nth == 3 else failing(Job, "save_meta", nth)
+    assert run_until(queue, lambda: queue.counts()[PENDING] == 0)
+    assert "put off for 10 seconds: ConnectionError" in caplog.text
+    assert queue.counts() == {PENDING: 0, DELIVERING: 0, DELIVERED: 2, FAILED: 1, SKIPPED: 1}
+    assert sorted(performs.ids) == sorted(each.id for each in put)
+    assert {len(each.attempts) for each in queue.find() if each.event != "skip"} == {1}
+
+
+def test_the_end_of_one_that_cannot_be_written(native, failing, caplog):
+    """It is logged, and RQ keeps its job as failed all the same."""
+    queue, delivery = native(Performs(failed)), make_delivery()
     queue.put([delivery])
-    monkeypatch.setattr(Job, "save_meta", broken)
+    failing(Job, "save_meta", 2)
     work(queue)
     assert "what came of it cannot be written (ConnectionError)" in caplog.text
-    assert job_of(queue, delivery).get_status() is JobStatus.FINISHED
+    assert queue.get(delivery.id).status is FAILED
+    assert job_of(queue, delivery).get_status() is JobStatus.FAILED
+
+
+def test_a_job_that_stands_twice_in_the_queue(make):
+    """Nobody has requeued what was given up: it is not attempted again."""
+    queue, delivery = make(performs := Performs(failed)), make_delivery()
+    queue.put([delivery])
+    queue.rq.push_job_id(job_id_of(delivery.id))
+    work(queue)
+    assert len(performs.made) == 1
+    assert queue.get(delivery.id).status is FAILED
+    queue.rq.failed_job_registry.requeue(job_of(queue, delivery))
+    work(queue)
+    assert len(performs.made) == 2
+
+
+def test_looking_changes_nothing(make):
+    """RQ runs abandoned jobs again when its registry is read; workers are to do that, one at a
+    time."""
+    queue, delivery = make(), make_delivery()
+    queue.put([delivery])
+    queue.rq.lmove(queue.connection, queue.rq.key, timeout=None)
+    job = job_of(queue, delivery)
+    Execution.create(job, ttl=-100, pipeline=(pipe := queue.connection.pipeline()))
+    job.set_status(JobStatus.STARTED)
+    pipe.execute()
+    for look in (queue.counts, queue.find, queue.stats, lambda: queue.get(delivery.id)):
+        look()
+    assert queue.rq.job_ids == []
+    assert sum(queue.counts().values()) == 1
+
+
+def test_a_worker_that_has_just_taken_a_job(native):
+    """The delivery cannot be discarded any more, which is said; by a filter it is passed over."""
+    queue, delivery = native(), make_delivery()
+    queue.put([delivery])
+    queue.rq.lmove(queue.connection, queue.rq.key, timeout=None)
+    with pytest.raises(QueueError, match="is being attempted just now"):
+        queue.discard(delivery.id)
+    assert queue.discard(DeliveryFilter()) == 0
+    assert queue.get(delivery.id).status is PENDING
+
+
+def test_a_host_whose_module_fails_for_a_while(native, connection, tmp_path, monkeypatch):
+    """As when it asks a database that is away: its deliveries wait."""
+    (tmp_path / "rq_asking.py").write_text(
+        "import rq_host\nif rq_host.away: raise OSError('a secret')\nfrom rq_host import queue"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(rq_host, "away", True, raising=False)
+    queue, delivery = native(), make_delivery()
+    RQQueue(connection, "hooks", emitter="rq_asking:queue").put([delivery])
+    work(queue)
+    assert queue.get(delivery.id) == delivery
+    assert job_of(queue, delivery).get_status() is JobStatus.SCHEDULED
+    rq_host.away = False
+    assert run_until(queue, lambda: queue.counts()[DELIVERED] == 1)
+
+
+def test_a_place_that_is_wrong_is_told_by_the_store(connection, tmp_path):
+    """Its deliveries are failed there too, with the reason, until RQ requeues them."""
+    store = SQLiteStore(tmp_path / "hooks.db")
+    wrong = RQQueue(connection, "hooks", emitter="rq_host:nothing", store=store)
+    rq_host.queue = queue = RQQueue(connection, "hooks", emitter="rq_host:queue", store=store)
+    queue.attach(delivered)
+    put = [make_delivery(due_at=utcnow() - MINUTE) for _ in range(3)]
+    wrong.put(put[:1])
+    wrong.put(put[1:])
+    work(queue)
+    assert queue.counts()[PENDING] == 3
+    assert queue.adopt() == 3
+    assert queue.counts()[FAILED] == 3
+    assert (
+        queue.get(put[2].id).reason == "not attempted: emitter: the module rq_host has no nothing"
+    )
+    assert queue.adopt() == 0
+    for job_id in queue.rq.failed_job_registry.get_job_ids():
+        job = Job.fetch(job_id, connection=connection)
+        job.args = ("rq_host:queue", job.args[1])
+        job.save()
+        queue.rq.failed_job_registry.requeue(job_id)
+    assert run_until(queue, lambda: queue.counts()[DELIVERED] == 3)
 
 
 # What cannot be attempted
@@ -455,13 +581,13 @@ def test_the_end_that_cannot_be_written(native, monkeypatch, caplog):
         "rq_host:undone",
         "no_such_module:queue",
         "rq_broken_import:queue",
-        "rq_raising_import:queue",
+        "rq_wrong_import:queue",
     ],
 )
 def test_a_worker_without_the_emitter(connection, native, tmp_path, monkeypatch, place):
     """Its jobs fail at once and say why; when that is repaired, RQ's own tools repeat them."""
     (tmp_path / "rq_broken_import.py").write_text("import not_there_at_all")
-    (tmp_path / "rq_raising_import.py").write_text("raise ValueError('a secret')")
+    (tmp_path / "rq_wrong_import.py").write_text("'a secret' = 1")
     monkeypatch.syspath_prepend(tmp_path)
     queue, delivery = native(), make_delivery()
     batched = [make_delivery(), make_delivery()]
@@ -1015,6 +1141,29 @@ def test_discards_in_every_state(make):
     assert len(queue.perform.made) == 4
 
 
+def test_what_rq_could_not_run(native, monkeypatch):
+    """Is no delivery whose workers died: it is said what RQ says."""
+    monkeypatch.setattr("changehook.queues.rq.jobs.PERFORM", "changehook.queues.rq.not_there")
+    queue, delivery = native(), make_delivery()
+    queue.put([delivery])
+    work(queue)
+    seen = queue.get(delivery.id)
+    assert (seen.status, seen.reason) == (FAILED, "RQ could not have its job run: ValueError")
+    assert seen.attempts == ()
+
+
+def test_jobs_of_another_serializer(native, connection):
+    """Those of an application that changed it hide nothing else."""
+    queue = native()
+    RQQueue(connection, "hooks", emitter="rq_host:queue", serializer=JSONSerializer).put(
+        [make_delivery(), make_delivery()]
+    )
+    queue.put([one := make_delivery()])
+    assert [each.id for each in queue.find()] == [one.id]
+    assert queue.counts()[PENDING] == 1
+    assert queue.close() == 1
+
+
 def test_what_is_no_filter_is_refused(make):
     """And what is no number of deliveries; nothing is done to any."""
     queue = make()
@@ -1258,6 +1407,20 @@ def test_what_is_missing_is_logged_once(make, caplog, monkeypatch):
     }
 
 
+def test_what_was_put_is_put(native, monkeypatch, caplog):
+    """Whatever goes wrong when the queue looks after itself."""
+
+    def broken(**_):
+        raise ValueError("a secret")
+
+    queue = native()
+    monkeypatch.setattr(rq.Worker, "all", broken)
+    queue.put([make_delivery()])
+    assert queue.counts()[PENDING] == 1
+    assert "the queue cannot be looked after (ValueError)" in caplog.text
+    assert "a secret" not in caplog.text
+
+
 def test_a_server_that_is_down(make, tmp_path):
     """Each operation says so at once, and where it is, without its password."""
     with RedisServer() as gone:
@@ -1331,10 +1494,11 @@ def test_where_redis_is():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"connection": "redis://x"}, "connection: expected a redis.Redis, found str"),
+        ({"connection": "redis://x"}, "connection: expected a redis.Redis, found builtins.str"),
         ({"queue": ""}, "queue: expected the name"),
         ({"queue": 7}, "queue: expected the name"),
         ({"emitter": "nothing"}, "emitter: expected MODULE:NAME"),
+        ({"emitter": "__main__:emitter"}, "emitter: __main__ is each process's own"),
         ({"store": 7}, "store: expected a Store, found int"),
         ({"store": MemoryStore()}, "in the memory of a process"),
         ({"connection": redis.Redis(decode_responses=True)}, "without decode_responses"),

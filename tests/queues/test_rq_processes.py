@@ -594,6 +594,19 @@ def test_what_lasts_from_job_to_job(start):
     assert len(threads) == len(set(came)) == 1
 
 
+def test_sigterm_takes_no_time_from_an_attempt(start, receiver):
+    """Which would end at its timeout otherwise, while the worker waits for its scheduler."""
+    fleet = start()
+    receiver.behaviour = Behaviour(delay=0.6)
+    worker = fleet.worker()
+    assert until(lambda: fleet.queue.health() == [])
+    one = fleet.emit("hangs")
+    assert until(lambda: len(receiver.requests) == 1)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(20) == 0
+    assert fleet.queue.get(one).status is DELIVERED
+
+
 def test_until_empty_waits_for_retries(start, receiver):
     """As without RQ."""
     fleet = start(HOOKS_RETRY="[0, 1]")
@@ -623,6 +636,13 @@ def test_it_gives_jobs_to_what_redis_lost(start, receiver):
         (("--rq",), "--rq: needs --emitter MODULE:NAME"),
         (("--rq", "--emitter", "rq_app:nothing"), "rq_app has no nothing"),
         (("--rq", "--emitter", "app:made"), "app:made is a function, which a worker would call"),
+        (("--emitter", "jobs:emitter"), "has a CeleryQueue, on which the workers of Celery work"),
+        (("--emitter", "unset:emitter"), "--emitter: KeyError in unset.py, line 2, in <module>"),
+        (("--emitter", "wrong:emitter"), "--emitter: SyntaxError in wrong.py, line 1, when wrong"),
+        (
+            ("--emitter", "extra:emitter"),
+            'RQ 2.6.1 or later; install it: pip install "changehook[rq]',
+        ),
         (
             ("--rq", "--emitter", "rq_app:emitter", "--workers", "3"),
             "--workers: a worker of RQ makes one job at a time, so start several of them",
@@ -639,6 +659,18 @@ def test_a_wrong_emitter(start, tmp_path, words, complaint):
         "from changehook.queues.rq import RQQueue\n"
         "def made():\n"
         "    return Emitter(queue=RQQueue(redis.Redis(port=1), emitter='app:made'))\n"
+    )
+    (fleet.folder / "jobs.py").write_text(
+        "import celery\n"
+        "from changehook import Emitter, SQLiteStore\n"
+        "from changehook.queues.celery import CeleryQueue\n"
+        f"store = SQLiteStore({str(tmp_path / 'y.db')!r})\n"
+        "emitter = Emitter(queue=CeleryQueue(celery.Celery(broker='memory://'), store=store))\n"
+    )
+    (fleet.folder / "unset.py").write_text("import os\nos.environ['NOWHERE_TO_BE_FOUND']\n")
+    (fleet.folder / "wrong.py").write_text("emitter = = 1\n")
+    (fleet.folder / "extra.py").write_text(
+        "import sys\nsys.modules['rq'] = None\nfrom changehook.queues.rq import RQQueue\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "changehook", "worker", *words],

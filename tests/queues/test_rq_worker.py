@@ -125,6 +125,37 @@ def test_a_worker_whose_jobs_would_not_find_their_emitter(make):
         queue.worker()
 
 
+def test_a_worker_that_redis_forgot_makes_itself_known(make):
+    """As after a restart of one without persistence."""
+    queue = make()
+    worker = queue.worker()
+    worker.register_birth()
+    queue.connection.flushall()
+    assert queue.stats().workers == ()
+    worker.heartbeat()
+    worker.run_maintenance_tasks()
+    (seen,) = queue.stats().workers
+    assert seen.worker == worker.name
+    assert seen.started_at == seen.seen_at
+
+
+def test_its_scheduler_is_not_waited_for_during_an_attempt(make):
+    """The signal that stops both comes in the middle of it."""
+    worker = make().worker()
+    stopped = []
+    worker.scheduler = Scheduler(worker.queues, worker.connection)
+    worker.scheduler._process = multiprocessing.get_context("fork").Process(target=int)
+    worker.scheduler._process.join = lambda: stopped.append(1)
+    worker.scheduler._process.start()
+    worker.check_for_suspension(burst=True)
+    worker.stop_scheduler()
+    assert stopped == []
+    worker.teardown()
+    assert stopped == [1]
+    del worker.scheduler._process.join
+    worker.scheduler._process.join()
+
+
 def test_an_accident_has_its_traceback(make, run, monkeypatch):
     """And still no payload."""
     queue, one = make(), make_delivery()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from rq.exceptions import InvalidJobOperation
 from rq.job import Job, JobStatus
@@ -18,34 +17,11 @@ from changehook.queues.rq import jobs
 from changehook.queues.rq.posting import Poster
 from changehook.queues.stored import StoredQueue, check_limit, checked_filter
 
-__all__ = ["Book", "RegistryBook", "StoreBook"]
+__all__ = ["RegistryBook", "StoreBook"]
 
 PAGE = 500
 LATE = datetime.timedelta(seconds=15)  # RQ's scheduler has brought by then what it is to bring
 Progress = Callable[[int], object] | None
-
-
-class Book(Protocol):
-    """What ``RQQueue`` asks for an operator."""
-
-    def counts(self) -> dict[DeliveryStatus, int]: ...
-    def find(
-        self,
-        where: DeliveryFilter | None = None,
-        *,
-        limit: int = 100,
-        after: Position | None = None,
-    ) -> list[Delivery]: ...
-    def get(self, delivery_id: str) -> Delivery: ...
-    def count(self, where: DeliveryFilter) -> int: ...
-    def retry(
-        self, which: str | DeliveryFilter, *, rerender: bool = False, on_progress: Progress = None
-    ) -> int: ...
-    def discard(self, which: str | DeliveryFilter, *, on_progress: Progress = None) -> int: ...
-    def age_of_oldest_due(self) -> float | None: ...
-    def stats(self) -> QueueStats: ...
-    def adopt(self) -> int: ...
-    def report(self) -> None: ...
 
 
 class RegistryBook:
@@ -105,7 +81,7 @@ class RegistryBook:
             again = delivery.retried(self._registries.clock(), rerender=rerender)
             if jobs.is_batch(job.id):
                 self._poster.post_alone([again])
-                self._leave(job, delivery)
+                self._left(job, delivery)
             else:
                 self._poster.post_instead(job, again)
             number += 1
@@ -113,10 +89,9 @@ class RegistryBook:
 
     def discard(self, which: str | DeliveryFilter, *, on_progress: Progress = None) -> int:
         """Remove deliveries for good."""
-        number = 0
-        for job, delivery in self._resting(which, on_progress):
-            self._leave(job, delivery)
-            number += 1
+        number = sum(self._left(job, each) for job, each in self._resting(which, on_progress))
+        if isinstance(which, str) and not number:
+            raise QueueError(f"delivery {which} is being attempted just now; try again later")
         return number
 
     def age_of_oldest_due(self) -> float | None:
@@ -147,7 +122,7 @@ class RegistryBook:
                     yield job, delivery
 
     def _got(self, delivery_id: str) -> tuple[Job, Delivery]:
-        job = self._registries.carrying(delivery_id)
+        job = self._registries.carrying(str(delivery_id))
         for delivery in () if job is None else jobs.view(job, self._registries.clock()):
             if delivery.id == delivery_id:
                 assert job is not None
@@ -174,15 +149,22 @@ class RegistryBook:
             if on_progress is not None and seen % PAGE == 0:
                 on_progress(seen)
 
-    def _leave(self, job: Job, delivery: Delivery) -> None:
-        """Take a delivery out of its job."""
+    def _left(self, job: Job, delivery: Delivery) -> bool:
+        """Take a delivery out of its job; return whether that could be done."""
         if jobs.is_batch(job.id):
-            self._registries.connection.delete(self._registries.index_key(delivery.id))
             jobs.move(job, delivery.id)
             if not jobs.is_moved(job):
                 job.save_meta()  # type: ignore[no-untyped-call] # RQ leaves it untyped
-                return
+                self._forget(delivery)
+                return True
+        if _status(job) is JobStatus.QUEUED and not self._registries.unqueue(job):
+            return False  # a worker has it
         job.delete()
+        self._forget(delivery)
+        return True
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._registries.connection.delete(self._registries.index_key(delivery.id))
 
 
 def _status(job: Job) -> JobStatus | None:
@@ -245,19 +227,22 @@ class StoreBook(StoredQueue):
             and carried[each.id].get_status(refresh=False) not in jobs.TO_BE_RUN
         ]
         for delivery, job in stuck:
-            if jobs.is_batch(job.id):
+            if trouble := jobs.trouble_of(job):
+                self.store.save(delivery.given_up(trouble))
+            elif jobs.is_batch(job.id):
                 self._poster.post_alone([delivery])
             else:
                 self._poster.post_instead(job, delivery)
         return len(lost) + len(stuck)
 
     def _again(self, deliveries: Sequence[Delivery]) -> None:
-        for each in deliveries:
-            job = self._registries.carrying(each.id)
-            if job is not None and not jobs.is_batch(job.id):
-                job.delete()
-        kept = [self.store.get(each.id) for each in deliveries]
-        self._poster.post([each for each in kept if each is not None])
+        kept = [each for one in deliveries if (each := self.store.get(one.id)) is not None]
+        carried = self._registries.jobs_of(kept)
+        alone = {key: job for key, job in carried.items() if not jobs.is_batch(job.id)}
+        for each in kept:
+            if each.id in alone:
+                self._poster.post_instead(alone[each.id], each)
+        self._poster.post([each for each in kept if each.id not in alone])
 
     def report(self) -> None:
         """Tell the store how often webhooks were asked."""

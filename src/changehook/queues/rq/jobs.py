@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
+from rq.exceptions import DeserializationError
 from rq.job import Job, JobStatus
 
 from changehook.deliveries import Delivery, DeliveryStatus
@@ -37,6 +38,7 @@ __all__ = [
     "outcome",
     "revive",
     "save",
+    "trouble_of",
     "view",
     "with_lost",
 ]
@@ -52,6 +54,9 @@ ONE, HEX, BATCH = "changehook-d-", "changehook-h-", "changehook-b-"
 STATE = ("status", "due_at", "attempt_number", "attempts", "body", "reason", "revision")
 _STATES, _MOVED, _PAYLOAD = "deliveries", "moved", "payload"
 _LIVES, _TROUBLE = "lives", "trouble"
+DEAD = ("AbandonedJobError", "stuck in intermediate queue", "Work-horse terminated")
+"""What RQ writes of a job whose worker died."""
+
 logger = logging.getLogger(__name__)
 
 _plain = re.compile(r"[A-Za-z0-9_-]+").fullmatch
@@ -153,7 +158,17 @@ def end(job: Job, trouble: str = "") -> None:
     job.meta[_LIVES] = job.retries_left = 0
     if trouble:
         job.meta[_TROUBLE] = trouble
-    save(job)
+    try:
+        save(job)
+    except redis.RedisError as error:
+        kind = type(error).__name__
+        logger.error("job %s: what came of it cannot be written (%s)", job.id, kind)
+
+
+def trouble_of(job: Job) -> str | None:
+    """Return why the deliveries of a job could not even be attempted, None if they could."""
+    trouble: str | None = job.meta.get(_TROUBLE)
+    return trouble
 
 
 def is_revived(job: Job) -> bool:
@@ -162,12 +177,12 @@ def is_revived(job: Job) -> bool:
 
 
 def save(job: Job) -> None:
-    """Write the job's meta. If that fails, RQ, which is about to write as well, will say so too."""
-    try:
-        job.save_meta()  # type: ignore[no-untyped-call] # RQ leaves it untyped
-    except redis.RedisError as error:
-        kind = type(error).__name__
-        logger.error("job %s: what came of it cannot be written (%s)", job.id, kind)
+    """Write the job's meta.
+
+    Raises:
+        redis.RedisError: it cannot be written; RQ writes it when the job is to be run again.
+    """
+    job.save_meta()  # type: ignore[no-untyped-call] # RQ leaves it untyped
 
 
 def with_lost(delivery: Delivery, number: int, now: Any) -> Delivery:
@@ -195,7 +210,7 @@ def view(job: Job, now: Any) -> list[Delivery]:
     status = job.get_status(refresh=False)
     try:
         deliveries = deliveries_of(job)
-    except ConfigurationError:
+    except (ConfigurationError, DeserializationError):
         return []
     return [_viewed(each, job, status, now) for each in deliveries]
 
@@ -207,14 +222,26 @@ def _viewed(delivery: Delivery, job: Job, status: JobStatus, now: Any) -> Delive
         return delivery
     if status is JobStatus.STARTED:
         return delivery.claimed()
-    if status is JobStatus.FAILED and _TROUBLE in job.meta:
-        return delivery.given_up(job.meta[_TROUBLE])
+    if status is JobStatus.FAILED and (trouble := trouble_of(job)):
+        return delivery.given_up(trouble)
+    if status is JobStatus.FAILED and (error := _error_of(job)) is not None:
+        return delivery.given_up(f"RQ could not have its job run: {error}")
     if status is JobStatus.FAILED:
         lost = with_lost(delivery, deaths(job) + 1, aware(job.ended_at or delivery.created_at))
         return lost.given_up("lost: RQ gave its job up, because its workers died")
     if status in (JobStatus.STOPPED, JobStatus.CANCELED):
         return delivery.given_up(f"its job was {status.value} in RQ")
     return delivery
+
+
+def _error_of(job: Job) -> str | None:
+    """Return the class of the error of a failed job, None if its workers died."""
+    result = job.latest_result()
+    text = (result and result.exc_string) or DEAD[0]
+    if any(words in text for words in DEAD):
+        return None
+    last = text.strip().splitlines()[-1]
+    return re.split(r"[^\w.]", last, maxsplit=1)[0].rpartition(".")[2]
 
 
 def aware(moment: datetime.datetime) -> datetime.datetime:

@@ -65,12 +65,10 @@ class Poster:
 
     def post_alone(self, deliveries: Sequence[Delivery]) -> None:
         """Put each delivery that has no job of its own into one, in one transaction."""
-        alone = self.registries.without_job(deliveries)
-        if alone:
-            pipe = self._transaction()
-            for each in alone:
-                self._add([each], pipe)
-            pipe.execute()
+        pipe = self._transaction()
+        for each in self.registries.without_job(deliveries):
+            self._add([each], pipe)
+        pipe.execute()
 
     def settle(self, deliveries: Sequence[Delivery]) -> None:
         """Have Redis forget in which job of several deliveries travelled when RQ forgets the job,

@@ -20,14 +20,14 @@ from changehook.errors import ConfigurationError, QueueClosedError, QueueError
 from changehook.inspection import DeliveryFilter, QueueStats, Retention, WebhookTally
 from changehook.interfaces import InspectableQueue, Perform, Position, Store, Terms
 from changehook.models import utcnow
-from changehook.places import check_place, found_at
+from changehook.places import HostCodeError, check_place, found_at
 from changehook.queues.rq import jobs
-from changehook.queues.rq.books import Book, RegistryBook, StoreBook
+from changehook.queues.rq.books import RegistryBook, StoreBook
 from changehook.queues.rq.connections import hasty, said
 from changehook.queues.rq.keeping import InMeta, InStore, Keeper
 from changehook.queues.rq.posting import TIMEOUT_BEYOND_DEADLINE, Poster
 from changehook.queues.rq.registries import Registries
-from changehook.queues.rq.work import Work
+from changehook.queues.rq.work import PUT_OFF, Work, again_in
 from changehook.queues.rq.worker import MINUTE, DeliveryWorker
 from changehook.queues.stored import DEFAULT_TIMEOUT
 
@@ -36,6 +36,7 @@ __all__ = ["RQQueue", "perform", "queue_at"]
 DAY = 86400
 LOOK_EVERY = 60.0
 UPKEEP_EVERY = 50
+LONGEST_UPKEEP = 600  # seconds, after which another worker looks after the store
 SHARE_OF_UPKEEP = 20  # what takes a second is done every 20
 FINISHED_FOR = 500
 """Seconds that RQ keeps a finished job by default; with a store it says nothing that is needed."""
@@ -62,6 +63,9 @@ def perform(emitter: str, messages: list[str]) -> dict[str, Any] | rq.Retry:
         raise ConfigurationError("perform: is called by a worker of RQ, within a job")
     try:
         return queue_at(emitter).work_on(job)
+    except HostCodeError as error:  # such as a database that is away when a module is imported
+        logger.error("job %s: put off for %d seconds: %s", job.id, PUT_OFF, error)
+        return again_in(PUT_OFF)
     except ConfigurationError as error:
         jobs.end(job, f"not attempted: {error}")
         raise
@@ -128,7 +132,8 @@ class RQQueue(InspectableQueue):
         clock: Callable[[], datetime.datetime] = utcnow,
     ) -> None:
         _check(connection, queue, store)
-        check_place("emitter", emitter)
+        if check_place("emitter", emitter)[0] == "__main__":
+            raise ConfigurationError("emitter: __main__ is each process's own; name a module")
         if result_ttl is None:
             result_ttl = DAY if store is None else 7 * DAY
         numbers = {
@@ -161,7 +166,7 @@ class RQQueue(InspectableQueue):
         )
         impatient = rq.Queue(queue, connection=hasty(connection), serializer=serializer)
         self._hasty = attrs.evolve(self._poster, registries=Registries(impatient, clock))
-        self._book: Book = RegistryBook(self._poster)
+        self._book: RegistryBook | StoreBook = RegistryBook(self._poster)
         if store is not None:
             self._book = StoreBook(store, self._poster, clock)
         self._retention = Retention(delivered=result_ttl, failed=failure_ttl)
@@ -204,8 +209,12 @@ class RQQueue(InspectableQueue):
             how many deliveries are left undone; 0 when Redis does not say.
         """
         self._closed = True
+        with contextlib.suppress(QueueError):
+            self._book.report()
+        book = RegistryBook(self._hasty) if self.store is None else self._book
         try:
-            counts = self.counts()
+            with self._translated():
+                counts = book.counts()
         except QueueError as error:
             logger.warning("the deliveries that are left cannot be counted: %s", error)
             return 0
@@ -324,7 +333,7 @@ class RQQueue(InspectableQueue):
             return
         with self._translated():
             key = f"changehook:{self.rq.name}:upkeep"
-            if self.connection.set(key, self.emitter, nx=True, ex=UPKEEP_EVERY):
+            if self.connection.set(key, self.emitter, nx=True, ex=LONGEST_UPKEEP):
                 began = time.monotonic()
                 self._book.adopt()
                 self._book.purge(self._retention)
@@ -342,25 +351,27 @@ class RQQueue(InspectableQueue):
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
-        problems = self.health()
+        try:
+            problems = self.health()
+            self._book.report()
+        except Exception as error:  # what was put is put
+            problems = [f"the queue cannot be looked after ({type(error).__name__})"]
         for problem in problems:
             if problem not in self._told:
                 logger.warning("%s", problem)
         self._told = problems
-        with contextlib.suppress(QueueError):
-            self._book.report()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (redis.RedisError, OSError) as error:
+        except redis.RedisError as error:
             raise QueueError(said(self.connection, error)) from error
 
 
 def _check(connection: object, queue: object, store: object) -> None:
     if not isinstance(connection, redis.Redis):
-        found = type(connection).__name__
+        found = f"{type(connection).__module__}.{type(connection).__name__}"
         raise ConfigurationError(f"connection: expected a redis.Redis, found {found}")
     if connection.connection_pool.connection_kwargs.get("decode_responses"):
         raise ConfigurationError("connection: RQ needs one without decode_responses=True")

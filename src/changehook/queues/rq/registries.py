@@ -118,7 +118,7 @@ class Registries:
             (queue.scheduled_job_registry.get_job_ids, _S.PENDING, (_S.PENDING,)),
             (queue.get_job_ids, _S.PENDING, (_S.PENDING, _S.FAILED, _S.SKIPPED)),
             (queue.intermediate_queue.get_job_ids, _S.PENDING, (_S.PENDING, _S.FAILED, _S.SKIPPED)),
-            (queue.started_job_registry.get_job_ids, _S.DELIVERING, (_S.DELIVERING, _S.PENDING)),
+            (self._started, _S.DELIVERING, (_S.DELIVERING, _S.PENDING)),
             (queue.scheduled_job_registry.get_job_ids, _S.PENDING, (_S.PENDING,)),
             (queue.failed_job_registry.get_job_ids, None, (_S.FAILED, _S.SKIPPED)),
             (queue.canceled_job_registry.get_job_ids, _S.FAILED, (_S.FAILED,)),
@@ -130,6 +130,18 @@ class Registries:
                 for job_id in filter(jobs.is_ours, read()):
                     found.setdefault(job_id, status)
         return found
+
+    def _started(self) -> list[str]:
+        # By default this has RQ run abandoned jobs again, which one worker at a time is to do.
+        return list(self.queue.started_job_registry.get_job_ids(cleanup=False))
+
+    def is_given_up(self, job: Job) -> bool:
+        """Return whether RQ keeps a job as failed; what has been requeued it no longer does."""
+        return job.id in self.queue.failed_job_registry
+
+    def unqueue(self, job: Job) -> bool:
+        """Take a job out of the queue; return whether it was there, and no worker has it yet."""
+        return bool(self.connection.lrem(self.queue.key, 0, job.id))
 
     def jobs(self, wanted: DeliveryStatus | None) -> Iterator[Job]:
         """Yield our jobs that may hold deliveries of a status; None for any."""
@@ -166,11 +178,11 @@ class Registries:
                 pid=each.pid or 0,
                 threads=1,
                 busy=int(each.get_state() == "busy"),
-                started_at=jobs.aware(each.birth_date),
+                started_at=jobs.aware(each.birth_date or each.last_heartbeat),
                 seen_at=jobs.aware(each.last_heartbeat),
             )
             for each in rq.Worker.all(queue=self.queue)
-            if each.birth_date is not None and each.last_heartbeat is not None
+            if each.last_heartbeat is not None
         )
 
     def health(self) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import redis
 import rq
 from rq.job import Job
 from rq.timeouts import BaseTimeoutException
@@ -22,7 +23,7 @@ from changehook.queues.rq.keeping import Keeper
 from changehook.queues.rq.posting import Poster
 from changehook.queues.stored import broken
 
-__all__ = ["Work"]
+__all__ = ["PUT_OFF", "Work", "again_in"]
 
 FOREVER = 1_000_000  # it is our schedule that ends, and not RQ's
 PUT_OFF = 10
@@ -56,12 +57,13 @@ class Work:
         """
         try:
             return self._on(job, self.keeper.load(job))
-        except QueueError as error:
-            logger.warning("job %s: put off for %d seconds: %s", job.id, PUT_OFF, error)
-            return _again_in(PUT_OFF)
+        except (QueueError, redis.RedisError) as error:
+            words = error if isinstance(error, QueueError) else type(error).__name__
+            logger.warning("job %s: put off for %d seconds: %s", job.id, PUT_OFF, words)
+            return again_in(PUT_OFF)
 
     def _on(self, job: Job, deliveries: list[Delivery]) -> dict[str, Any] | rq.Retry:
-        if jobs.is_revived(job):
+        if jobs.is_revived(job) and not self.poster.registries.is_given_up(job):
             return self._revived(job, deliveries)
         if not jobs.is_batch(job.id):
             return self._alone(job, deliveries[0]) if deliveries else {"deliveries": []}
@@ -77,9 +79,9 @@ class Work:
         if dead >= jobs.LIVES:
             after = delivery.given_up(f"lost: {dead} workers died with it, one after the other")
         elif wait := self.keeper.wait(delivery, self.clock()):
-            return _again_in(wait)
+            return again_in(wait)
         elif (claimed := self.keeper.claim(delivery)) is None:
-            return _again_in(1)
+            return again_in(1)
         else:
             after = self._attempted(claimed)
         self.keeper.keep(job, [after])
@@ -92,13 +94,13 @@ class Work:
             given_up = each.status in (DeliveryStatus.FAILED, DeliveryStatus.SKIPPED)
             again.append(self.keeper.change(each.retried(self.clock())) if given_up else each)
         self.keeper.keep(job, again)
-        return _again_in(0)
+        return again_in(0)
 
     def _ended(self, job: Job, after: Delivery) -> dict[str, Any] | rq.Retry:
         if after.status is DeliveryStatus.DELIVERED:
             return jobs.outcome(after)
         if after.status is DeliveryStatus.PENDING:
-            return _again_in((after.due_at - self.clock()).total_seconds())
+            return again_in((after.due_at - self.clock()).total_seconds())
         jobs.end(job)
         raise GivenUpError(
             f"delivery {after.id} to webhook {after.webhook} is {after.status}: {after.reason}"
@@ -127,19 +129,20 @@ class Work:
 
     def _part(self, job: Job, deliveries: Sequence[Delivery]) -> dict[str, Any]:
         """Leave in a job what was delivered, and give the rest jobs of their own."""
-        done = [each for each in deliveries if each.status is DeliveryStatus.DELIVERED]
+        self.keeper.keep(job, deliveries)  # first, or they would be attempted again if Redis fails
         rest = [each for each in deliveries if each.status is not DeliveryStatus.DELIVERED]
-        self.poster.post_alone(rest)
-        for each in rest:
-            jobs.move(job, each.id)
-        self.keeper.keep(job, done)
+        if rest:
+            self.poster.post_alone(rest)
+            for each in rest:
+                jobs.move(job, each.id)
+            jobs.save(job)
         self.poster.settle(deliveries)
         return {"deliveries": [jobs.outcome(each) for each in deliveries]}
 
     def _attempted(self, claimed: Delivery) -> Delivery:
         try:
             return self.perform(claimed)
-        except BaseTimeoutException:
+        except BaseTimeoutException:  # by RQ, of a job that lasts too long: it runs again
             raise
         except Exception as error:
             kind = type(error).__name__
@@ -147,6 +150,6 @@ class Work:
             return broken(claimed, self.clock(), f"the attempt raised {kind}")
 
 
-def _again_in(seconds: float) -> rq.Retry:
+def again_in(seconds: float) -> rq.Retry:
     """Return what has RQ run the job again, never too early: it cuts parts of a second off."""
     return rq.Retry(max=FOREVER, interval=math.ceil(seconds) + 1 if seconds > 0 else 0)

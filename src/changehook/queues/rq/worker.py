@@ -18,6 +18,7 @@ import rq
 from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.scheduler import RQScheduler
+from rq.worker_registration import register
 
 from changehook.errors import ChangehookError, GivenUpError, QueueError
 from changehook.queues.rq import jobs
@@ -135,6 +136,7 @@ class DeliveryWorker(rq.SimpleWorker):
     def run_maintenance_tasks(self) -> None:
         """Do what RQ does, and the upkeep."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call] # RQ leaves it untyped
+        register(self)  # again, as Redis may have lost that
         try:
             self.upkeep()
             self._upkeep_fails = False
@@ -166,6 +168,11 @@ class DeliveryWorker(rq.SimpleWorker):
             return
         with contextlib.suppress(redis.RedisError):  # else it would break off the job that runs
             super().request_stop(signum, frame)  # type: ignore[no-untyped-call] # RQ's is untyped
+
+    def stop_scheduler(self) -> None:
+        """Stop it, but not in the middle of an attempt, whose time waiting for it would take."""
+        if not self._runs:
+            super().stop_scheduler()  # type: ignore[no-untyped-call] # RQ leaves it untyped
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at once, as a process that is killed."""
