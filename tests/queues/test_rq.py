@@ -1196,11 +1196,47 @@ def test_a_job_that_vanishes_meanwhile(native, monkeypatch):
     queue = native()
     queue.put([one := make_delivery()])
     job = job_of(queue, one)
-    monkeypatch.setattr(queue._registries, "carrying", lambda delivery_id: job)
     monkeypatch.setattr(queue._registries, "jobs", lambda status: [job])
     job.delete()
     assert raises(DeliveryNotFoundError, lambda: queue.retry(one.id))
     assert queue.discard(DeliveryFilter()) == 0
+
+
+def test_a_batch_that_a_worker_goes_on_with_meanwhile(native, monkeypatch):
+    """What came of it is not overwritten by whoever looked at it before, and nothing is sent
+    again."""
+    queue = native(performs := Performs(mixed))
+    put = [make_delivery(event="created"), make_delivery(event="bad"), make_delivery(event="skip")]
+    queue.put(put)
+    before = queue._registries.carrying(put[0].id)
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._registries, "carrying", lambda delivery_id: before)
+        work(queue)
+        for change in (queue.retry, queue.discard):
+            with pytest.raises(QueueError, match="is being attempted just now"):
+                change(put[0].id)
+            assert change(DeliveryFilter(webhook=put[0].webhook)) == 0
+    assert queue.counts() == {PENDING: 0, DELIVERING: 0, DELIVERED: 1, FAILED: 1, SKIPPED: 1}
+    assert len(performs.made) == 3
+
+
+def test_a_batch_that_is_changed_at_the_very_moment(native, monkeypatch):
+    """It stays as it was changed."""
+    queue = native()
+    queue.put(put := [make_delivery(), make_delivery()])
+    batch = queue._registries.carrying(put[0].id)
+    fetched = queue._registries.fetched
+
+    def changing(ids):
+        found = list(fetched(ids))
+        queue.connection.hset(batch.key, "worker_name", "another")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._registries, "fetched", changing)
+        assert raises(QueueError, lambda: queue.discard(put[0].id))
+    work(queue)
+    assert queue.counts()[DELIVERED] == 2
 
 
 def test_a_job_that_was_stopped_or_cancelled(native):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from rq.exceptions import InvalidJobOperation
 from rq.job import Job, JobStatus
 
 from changehook.deliveries import Delivery, DeliveryStatus
@@ -79,20 +79,17 @@ class RegistryBook:
         number = 0
         for job, delivery in self._resting(which, on_progress):
             again = delivery.retried(self._registries.clock(), rerender=rerender)
-            if jobs.is_batch(job.id):
-                self._poster.post_alone([again])
-                self._left(job, delivery)
-            else:
+            if not jobs.is_batch(job.id):
                 self._poster.post_instead(job, again)
-            number += 1
-        return number
+                number += 1
+            elif self._moved_out(job, delivery, again):
+                number += 1
+        return self._checked(which, number)
 
     def discard(self, which: str | DeliveryFilter, *, on_progress: Progress = None) -> int:
         """Remove deliveries for good."""
         number = sum(self._left(job, each) for job, each in self._resting(which, on_progress))
-        if isinstance(which, str) and not number:
-            raise QueueError(f"delivery {which} is being attempted just now; try again later")
-        return number
+        return self._checked(which, number)
 
     def age_of_oldest_due(self) -> float | None:
         """Return the seconds since the oldest delivery that is due became so; None if none is."""
@@ -135,44 +132,44 @@ class RegistryBook:
         """Yield what may be retried or discarded, and its job: not what is being attempted."""
         if isinstance(which, str):
             job, delivery = self._got(which)
-            if _status(job) is None:
-                raise DeliveryNotFoundError(f"no delivery {which!r} is kept")
-            if _status(job) is JobStatus.STARTED:
-                raise QueueError(f"delivery {which} is being attempted just now; try again later")
+            if _is_started(job):
+                self._checked(which, 0)
             yield job, delivery
             return
         checked_filter(which)
         status = DeliveryStatus.PENDING if which.failing else which.status
-        for seen, (job, delivery) in enumerate(list(self._seen(status)), 1):
-            if which.wants(delivery) and _status(job) not in (JobStatus.STARTED, None):
-                yield job, delivery
+        for seen, delivery_id in enumerate([each.id for _, each in self._seen(status)], 1):
+            with contextlib.suppress(DeliveryNotFoundError):
+                job, delivery = self._got(delivery_id)  # again, for workers have gone on meanwhile
+                if which.wants(delivery) and not _is_started(job):
+                    yield job, delivery
             if on_progress is not None and seen % PAGE == 0:
                 on_progress(seen)
 
     def _left(self, job: Job, delivery: Delivery) -> bool:
         """Take a delivery out of its job; return whether that could be done."""
         if jobs.is_batch(job.id):
-            jobs.move(job, delivery.id)
-            if not jobs.is_moved(job):
-                job.save_meta()  # type: ignore[no-untyped-call] # RQ leaves it untyped
-                self._forget(delivery)
-                return True
-        if _status(job) is JobStatus.QUEUED and not self._registries.unqueue(job):
+            return self._moved_out(job, delivery, None)
+        if job.get_status(refresh=False) is JobStatus.QUEUED and not self._registries.unqueue(job):
             return False  # a worker has it
         job.delete()
-        self._forget(delivery)
+        self._registries.connection.delete(self._registries.index_key(delivery.id))
         return True
 
-    def _forget(self, delivery: Delivery) -> None:
-        self._registries.connection.delete(self._registries.index_key(delivery.id))
+    def _moved_out(self, job: Job, delivery: Delivery, again: Delivery | None) -> bool:
+        done = self._poster.move_out(job, delivery, again)
+        if done and jobs.is_moved(job):
+            job.delete()
+        return done
+
+    def _checked(self, which: str | DeliveryFilter, number: int) -> int:
+        if isinstance(which, str) and not number:
+            raise QueueError(f"delivery {which} is being attempted just now; try again later")
+        return number
 
 
-def _status(job: Job) -> JobStatus | None:
-    """Return what a job is doing now; None when it has been deleted meanwhile."""
-    try:
-        return job.get_status()
-    except InvalidJobOperation:
-        return None
+def _is_started(job: Job) -> bool:
+    return job.get_status(refresh=False) is JobStatus.STARTED
 
 
 class StoreBook(StoredQueue):

@@ -38,6 +38,7 @@ __all__ = [
     "outcome",
     "revive",
     "save",
+    "state_of",
     "trouble_of",
     "view",
     "with_lost",
@@ -125,6 +126,11 @@ def keep(job: Job, deliveries: Sequence[Delivery]) -> None:
 def move(job: Job, delivery_id: str) -> None:
     """Note in the job's meta that a delivery is no longer its own; the caller saves it."""
     job.meta.setdefault(_STATES, {})[delivery_id] = _MOVED
+
+
+def state_of(job: Job) -> tuple[JobStatus | None, dict[str, Any]]:
+    """Return what is different after anybody had to do with a job."""
+    return job.get_status(refresh=False), dict(job.meta)
 
 
 def moved(job: Job) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import redis
 import rq
 from rq.job import Job, JobStatus
 
@@ -77,6 +78,35 @@ class Poster:
         for each in deliveries:
             pipe.expire(self.registries.index_key(each.id), self.result_ttl)
         pipe.execute()
+
+    def move_out(self, job: Job, delivery: Delivery, again: Delivery | None) -> bool:
+        """Take a delivery out of its job of several, in one transaction.
+
+        Args:
+            job: as it was looked at.
+            delivery: one of those in it.
+            again: the delivery as it is to have a job of its own; None to forget it.
+
+        Returns:
+            whether that was done: not when the job is or was changed, as by a worker.
+        """
+        own = [] if again is None else self.registries.without_job([again])
+        with self.registries.connection.pipeline() as pipe:
+            pipe.watch(job.key)  # type: ignore[no-untyped-call] # redis leaves it untyped
+            kept = [jobs.state_of(each) for each in self.registries.fetched([job.id])]
+            if kept != [jobs.state_of(job)]:
+                return False
+            jobs.move(job, delivery.id)
+            pipe.multi()
+            job.save(pipeline=pipe)
+            for each in own:
+                self._add([each], pipe)
+            pipe.delete(self.registries.index_key(delivery.id))
+            try:
+                pipe.execute()
+            except redis.WatchError:
+                return False
+        return True
 
     def post_instead(self, job: Job, delivery: Delivery) -> None:
         """Put a delivery into a new job in place of its old one, in one transaction."""
