@@ -11,6 +11,8 @@ from servers import RedisServer
 
 from changehook import Store, ThreadPoolQueue
 from changehook.interfaces import Perform
+from changehook.queues.rq import RQQueue
+from changehook.testing.deliveries import delivered
 
 
 @pytest.fixture
@@ -50,6 +52,19 @@ def connection(server: RedisServer) -> Iterator[redis.Redis]:
     """Give a connection to an empty server."""
     with redis.Redis.from_url(server.url) as connection:
         yield connection
+
+
+@pytest.fixture
+def native(connection: redis.Redis) -> Callable[..., RQQueue]:
+    """Make a queue on RQ that performs with what it is given; its deliveries are in jobs."""
+
+    def native(perform: Perform = delivered, **options: object) -> RQQueue:
+        queue = RQQueue(connection, "hooks", emitter="rq_host:queue", **options)
+        queue.attach(perform)
+        rq_host.queue = queue
+        return queue
+
+    return native
 
 
 @pytest.fixture

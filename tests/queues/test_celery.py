@@ -641,24 +641,8 @@ def test_a_store_that_fails_fails_no_delivery(caplog: pytest.LogCaptureFixture) 
     assert "saving later" in caplog.text
 
 
-def test_the_next_message_writes_what_could_not_be_written() -> None:
-    """And nothing is sent again."""
-    bench = Bench()
-    delivery = bench.put()
-
-    def perform(claimed: Delivery) -> Delivery:
-        bench.store.problem = OSError()
-        return delivered(claimed)
-
-    bench.perform = perform
-    bench.call(delivery)
-    bench.store.problem = None
-    bench.call(delivery)
-    assert bench.queue.counts()[DELIVERED] == len(bench.performed) == 1
-
-
-def test_a_process_of_a_pool_writes_what_could_not_be_written_when_it_ends() -> None:
-    """There is no next message, and the attempt would be made again."""
+def unwritten() -> tuple[Bench, Delivery]:
+    """Return a delivery that arrived, which the store, that works again, was not told."""
     bench = Bench()
     delivery = bench.put()
 
@@ -670,6 +654,19 @@ def test_a_process_of_a_pool_writes_what_could_not_be_written_when_it_ends() -> 
     bench.call(delivery)
     bench.store.problem = None
     assert bench.queue.counts()[DELIVERED] == 0
+    return bench, delivery
+
+
+def test_the_next_message_writes_what_could_not_be_written() -> None:
+    """And nothing is sent again."""
+    bench, delivery = unwritten()
+    bench.call(delivery)
+    assert bench.queue.counts()[DELIVERED] == len(bench.performed) == 1
+
+
+def test_a_process_of_a_pool_writes_what_could_not_be_written_when_it_ends() -> None:
+    """There is no next message, and the attempt would be made again."""
+    bench, _ = unwritten()
     signals.worker_process_shutdown.send(sender=None)
     assert bench.queue.counts()[DELIVERED] == 1
 

@@ -135,19 +135,6 @@ def make(request, connection, tmp_path):
     return make
 
 
-@pytest.fixture
-def native(connection):
-    """Make a queue whose deliveries are in jobs."""
-
-    def native(perform=delivered, **options):
-        queue = RQQueue(connection, "hooks", emitter="rq_host:queue", **options)
-        queue.attach(perform)
-        rq_host.queue = queue
-        return queue
-
-    return native
-
-
 class Performs:
     """Attempts with the outcomes that it is told, the last one again and again."""
 
@@ -568,6 +555,31 @@ def test_a_place_that_is_wrong_is_told_by_the_store(connection, tmp_path):
         job.save()
         queue.rq.failed_job_registry.requeue(job_id)
     assert run_until(queue, lambda: queue.counts()[DELIVERED] == 3)
+
+
+def test_what_was_retried_in_the_store_after_its_place_was_wrong(connection, tmp_path):
+    """It gets a job, and is not failed again for what was true before."""
+    store = SQLiteStore(tmp_path / "hooks.db")
+    ahead = RQQueue(
+        connection,
+        "hooks",
+        emitter="rq_host:queue",
+        store=store,
+        clock=lambda: utcnow() + MINUTE,
+    )
+    rq_host.queue = ahead
+    put = [make_delivery(due_at=utcnow() - MINUTE) for _ in range(3)]
+    wrong = RQQueue(connection, "hooks", emitter="rq_host:nothing", store=store)
+    wrong.put(put[:1])
+    wrong.put(put[1:])
+    work(ahead)
+    assert ahead.adopt() == ahead.counts()[FAILED] == 3
+    assert StoredQueue(store).retry(DeliveryFilter(status=FAILED)) == 3
+    assert ahead.adopt() == 3
+    assert ahead.counts()[PENDING] == 3
+    ahead.attach(delivered)
+    work(ahead)
+    assert ahead.counts()[DELIVERED] == 3
 
 
 # What cannot be attempted

@@ -17,7 +17,7 @@ from changehook import ConfigurationError, DeliveryStatus, QueueError, SQLiteSto
 from changehook.queues.rq import RQQueue
 from changehook.queues.rq.jobs import job_id_of
 from changehook.queues.rq.worker import Scheduler
-from changehook.testing.deliveries import delivered, failed, make_delivery
+from changehook.testing.deliveries import failed, make_delivery
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -25,26 +25,13 @@ DELIVERED = DeliveryStatus.DELIVERED
 TURN = "changehook:hooks:upkeep"
 
 
-@pytest.fixture
-def make(connection):
-    """Make a queue that performs with what it is given."""
-
-    def make(perform=delivered, **options):
-        queue = RQQueue(connection, "hooks", emitter="rq_host:queue", **options)
-        queue.attach(perform)
-        rq_host.queue = queue
-        return queue
-
-    return make
-
-
 # Upkeep
 
 
-def test_what_has_no_job_gets_one_while_a_worker_runs(make, connection, tmp_path):
+def test_what_has_no_job_gets_one_while_a_worker_runs(native, connection, tmp_path):
     """Not only when it starts: Redis may be away, or lose what it kept, at any time."""
     store = SQLiteStore(tmp_path / "hooks.db")
-    queue, one = make(store=store), make_delivery()
+    queue, one = native(store=store), make_delivery()
     worker = queue.worker(maintenance_interval=0)
 
     def is_needed():
@@ -59,9 +46,9 @@ def test_what_has_no_job_gets_one_while_a_worker_runs(make, connection, tmp_path
     assert worker.is_done
 
 
-def test_upkeep_that_fails_is_logged_once(make, caplog):
+def test_upkeep_that_fails_is_logged_once(native, caplog):
     """Until it works again; the worker goes on."""
-    worker, outcomes = make().worker(), [False, False, True, False]
+    worker, outcomes = native().worker(), [False, False, True, False]
 
     def upkeep():
         if not outcomes.pop(0):
@@ -92,9 +79,9 @@ def run(caplog):
     return run
 
 
-def test_one_that_was_given_up_is_one_line(make, run):
+def test_one_that_was_given_up_is_one_line(native, run):
     """Without its payload, which RQ adds to the record; exception handlers are called."""
-    queue, one = make(failed), make_delivery()
+    queue, one = native(failed), make_delivery()
     queue.put([one])
     worker, (record,) = run(queue)
     said = record.getMessage()
@@ -105,9 +92,9 @@ def test_one_that_was_given_up_is_one_line(make, run):
     assert worker.handled == [job_id_of(one.id)]
 
 
-def test_one_that_cannot_be_attempted_is_one_line(make, run):
+def test_one_that_cannot_be_attempted_is_one_line(native, run):
     """It is an error."""
-    queue, one = make(), make_delivery()
+    queue, one = native(), make_delivery()
     RQQueue(queue.connection, "hooks", emitter="rq_host:SIGNALS").put([one])
     worker, (record,) = run(queue)
     why = "emitter: the queue of rq_host:SIGNALS is no RQQueue, but a tuple"
@@ -117,17 +104,17 @@ def test_one_that_cannot_be_attempted_is_one_line(make, run):
     assert worker.handled
 
 
-def test_a_worker_whose_jobs_would_not_find_their_emitter(make):
+def test_a_worker_whose_jobs_would_not_find_their_emitter(native):
     """It is said before it starts."""
-    queue = make()
+    queue = native()
     rq_host.queue = 7
     with pytest.raises(ConfigurationError, match="rq_host:queue is no RQQueue, but a int"):
         queue.worker()
 
 
-def test_a_worker_that_redis_forgot_makes_itself_known(make):
+def test_a_worker_that_redis_forgot_makes_itself_known(native):
     """As after a restart of one without persistence."""
-    queue = make()
+    queue = native()
     worker = queue.worker()
     worker.register_birth()
     queue.connection.flushall()
@@ -139,9 +126,9 @@ def test_a_worker_that_redis_forgot_makes_itself_known(make):
     assert seen.started_at == seen.seen_at
 
 
-def test_its_scheduler_is_not_waited_for_during_an_attempt(make):
+def test_its_scheduler_is_not_waited_for_during_an_attempt(native):
     """The signal that stops both comes in the middle of it."""
-    worker = make().worker()
+    worker = native().worker()
     stopped = []
     worker.scheduler = Scheduler(worker.queues, worker.connection)
     worker.scheduler._process = multiprocessing.get_context("fork").Process(target=int)
@@ -156,9 +143,9 @@ def test_its_scheduler_is_not_waited_for_during_an_attempt(make):
     worker.scheduler._process.join()
 
 
-def test_an_accident_has_its_traceback(make, run, monkeypatch):
+def test_an_accident_has_its_traceback(native, run, monkeypatch):
     """And still no payload."""
-    queue, one = make(), make_delivery()
+    queue, one = native(), make_delivery()
     queue.put([one])
     monkeypatch.setattr(queue, "work_on", lambda job: 1 / 0)
     _, records = run(queue)
@@ -168,9 +155,9 @@ def test_an_accident_has_its_traceback(make, run, monkeypatch):
     assert one.payload not in "".join(str(vars(each)) for each in records)
 
 
-def test_jobs_of_others_are_logged_as_rq_does(make, run):
+def test_jobs_of_others_are_logged_as_rq_does(native, run):
     """In a queue that is shared."""
-    queue = make()
+    queue = native()
     job = queue.rq.enqueue("rq_host.unrelated", 7)  # takes no argument
     worker, (record,) = run(queue)
     assert "TypeError" in record.getMessage()
@@ -181,18 +168,18 @@ def test_jobs_of_others_are_logged_as_rq_does(make, run):
 # Signals
 
 
-def test_a_signal_before_and_after_it_works(make):
+def test_a_signal_before_and_after_it_works(native):
     """Is kept in mind, and breaks nothing off."""
-    worker = make().worker()
+    worker = native().worker()
     worker.request_stop(signal.SIGTERM, None)
     assert worker.work(logging_level="CRITICAL") is False
     assert worker.stopped
     assert not worker.is_done
 
 
-def test_the_first_signal(make):
+def test_the_first_signal(native):
     """Is told, and ends the wait for a job."""
-    worker, told = make().worker(), []
+    worker, told = native().worker(), []
     worker.on_stop = lambda: told.append(1)
     worker.check_for_suspension(burst=False)
     with pytest.raises(StopRequested):
@@ -203,23 +190,23 @@ def test_the_first_signal(make):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("name", ["request_stop", "request_force_stop"])
-def test_the_second_signal(make, monkeypatch, number, name):
+def test_the_second_signal(native, monkeypatch, number, name):
     """Ends the process at once, as a process that is killed."""
 
     def leave(code):
         raise SystemExit(code)
 
     monkeypatch.setattr(os, "_exit", leave)
-    worker = make().worker()
+    worker = native().worker()
     worker.request_stop(number, None)
     with pytest.raises(SystemExit) as ended:
         getattr(worker, name)(number, None)
     assert ended.value.code == 128 + number
 
 
-def test_a_signal_while_redis_is_away(make, monkeypatch):
+def test_a_signal_while_redis_is_away(native, monkeypatch):
     """Does not break off the job that runs."""
-    worker = make().worker()
+    worker = native().worker()
     worker.check_for_suspension(burst=False)
     worker.set_state(WorkerStatus.BUSY)
 
@@ -231,7 +218,7 @@ def test_a_signal_while_redis_is_away(make, monkeypatch):
     assert worker.stopped
 
 
-def test_redis_is_away(make):
+def test_redis_is_away(native):
     """Which is a QueueError, whether a worker is made or begins to work."""
     with RedisServer() as own, redis.Redis.from_url(own.url) as connection:
         rq_host.queue = queue = RQQueue(connection, emitter="rq_host:queue")
@@ -254,19 +241,19 @@ class Dead:
 
 
 @pytest.fixture
-def scheduler(make, server):
+def scheduler(native, server):
     """A scheduler that has the lock, with a connection that is not that of the test."""
     with redis.Redis.from_url(server.url) as own:
-        scheduler = Scheduler([make().rq], connection=own, interval=0)
+        scheduler = Scheduler([native().rq], connection=own, interval=0)
     assert scheduler.acquire_locks() == {"hooks"}
     scheduler.heartbeat()
     yield scheduler
     scheduler.connection.connection_pool.disconnect()
 
 
-def test_a_worker_starts_its_own_scheduler(make, scheduler):
+def test_a_worker_starts_its_own_scheduler(native, scheduler):
     """Unless one of another worker is alive."""
-    queue = make()
+    queue = native()
     worker = queue.worker()
     queue.put([make_delivery()])
     assert worker.work(max_jobs=1, with_scheduler=True, logging_level="CRITICAL")
@@ -293,9 +280,9 @@ def test_a_signal_waits_while_a_scheduler_is_forked(scheduler, monkeypatch):
     assert not blocked()
 
 
-def test_a_scheduler_is_told_to_stop_as_it_starts(make, scheduler, connection):
+def test_a_scheduler_is_told_to_stop_as_it_starts(native, scheduler, connection):
     """When it still has the handlers of the worker that forked it."""
-    worker = make().worker()
+    worker = native().worker()
     worker.scheduler, worker.pid = scheduler, 0
     worker.request_stop(signal.SIGTERM, None)
     scheduler.work()
@@ -306,8 +293,8 @@ def test_a_scheduler_is_told_to_stop_as_it_starts(make, scheduler, connection):
 # The jobs of others
 
 
-def test_how_long_a_job_of_others_may_be_silent(make):
+def test_how_long_a_job_of_others_may_be_silent(native):
     """Is for RQ to say: one without a timeout would be run a second time beside the first."""
-    queue = make()
+    queue = native()
     job = queue.rq.enqueue("rq_host.unrelated", job_timeout=-1)
     assert queue.worker().get_heartbeat_ttl(job) > 400

@@ -224,8 +224,9 @@ class StoreBook(StoredQueue):
             and carried[each.id].get_status(refresh=False) not in jobs.TO_BE_RUN
         ]
         for delivery, job in stuck:
-            if trouble := jobs.trouble_of(job):
-                self.store.save(delivery.given_up(trouble))
+            trouble = jobs.trouble_of(job)
+            if trouble and delivery.due_at <= jobs.aware(job.ended_at or delivery.due_at):
+                self.store.save(delivery.given_up(trouble))  # it was not retried since
             elif jobs.is_batch(job.id):
                 self._poster.post_alone([delivery])
             else:

@@ -140,10 +140,9 @@ class Poster:
             queue.schedule_job(job, _whole_second(first.due_at), pipeline=pipe)
         else:
             queue.enqueue_many([queue.prepare_data(jobs.PERFORM, **settings)], pipeline=pipe)
-        for each in deliveries:
+        for each in () if alone else deliveries:
             key = self.registries.index_key(each.id)
-            if not alone:
-                pipe.set(key, job_id, ex=max(self.result_ttl, self.failure_ttl) + WEEK)
+            pipe.set(key, job_id, ex=max(self.result_ttl, self.failure_ttl) + WEEK)
 
     def _timeout(self, deliveries: Sequence[Delivery]) -> int:
         """Return the seconds that RQ gives a job: more than its attempts take."""
