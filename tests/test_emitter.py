@@ -324,6 +324,28 @@ def test_a_preview_shows_the_whole_request():
         emitter.preview(hook(body_template="{{ data.nmae }}"), change)
 
 
+def test_a_preview_of_a_delivery_is_its_next_request():
+    """Under its id, with the body that was kept, and made anew once that is dropped."""
+    emitter = build(hook(body_template="{{ data.name | tojson }}"))
+    (delivery,) = emitter.emit_change("created", "site", {"name": "x"})
+    request = emitter.preview("w", delivery).request
+    assert (request.body, request.headers["webhook-id"]) == (b'"x"', delivery.id)
+    assert emitter.preview("w", attrs.evolve(delivery, body="kept")).request.body == b"kept"
+
+
+def test_a_change_is_sent_to_one_webhook_whatever_its_conditions_say():
+    emitter = build(hook("other"), hook(conditions={"attr": "a", "value": 1}))
+    change = Change(event="tested", model="site", data={"name": "x"})
+    delivery = emitter.send("w", change)
+    assert emitter.queue.deliveries == [delivery]
+    assert (delivery.webhook, delivery.event) == ("w", "tested")
+    assert [each.status for each in emitter.queue.run()] == ["delivered"]
+    with pytest.raises(ConfigurationError, match='no webhook has the name "none"'):
+        emitter.send("none", change)
+    with pytest.raises(ConfigurationError, match="change: expected a Change"):
+        emitter.send("w", {"event": "created"})
+
+
 def test_a_delivered_delivery():
     """One attempt, with what was sent and what came back, redacted."""
     emitter = build(hook(secret="s", additional_headers="X-Token: SECRET"))

@@ -7,7 +7,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, QueueError, hides_locals
 from changehook.exchange import Preview, redact_url
 from changehook.explanations import WebhookExplanation, explain
-from changehook.fallback import Fallback
+from changehook.fallback import Fallback, put_on
 from changehook.forks import after_fork_in_child
 from changehook.inspection import DisabledWebhook
 from changehook.interfaces import (
@@ -107,7 +107,9 @@ class Emitter:
         self.queue = queue
         self.fallback = fallback
         kept = store_of(fallback)
-        self._fallback = None if kept is None else Fallback(kept, functools.partial(_put, queue))
+        put = functools.partial(put_on, queue)
+        self._fallback = None if kept is None else Fallback(kept, put)
+        self._put = put if self._fallback is None else self._fallback.put
         self._switches = Switches(queue.store, clock, functions("on_disabled", on_disabled))
         self._tallies = Tallies()
         self._listeners = functions("listeners", listeners)
@@ -217,26 +219,43 @@ class Emitter:
         ]
 
     @hides_locals
-    def preview(self, webhook: Webhook | str, change: Change) -> Preview:
+    def preview(self, webhook: Webhook | str, change: Change | Delivery) -> Preview:
         """Return the request that a webhook would send for a change, whatever its conditions say.
 
         Args:
             webhook: the definition, or the name of one.
-            change: what happened.
+            change: what happened; or a delivery, for the request of its next attempt.
+
+        Raises:
+            ConfigurationError: no webhook has that name, or ``change`` is neither.
+            EncodingError: the change has no JSON form.
+            AttemptError: a template cannot be rendered, or a secret cannot be had.
+        """
+        found, now = self._named(webhook), self._clock()
+        if not isinstance(change, Delivery):
+            change = self._delivery_of(found, change, now)
+        return Preview(request=self._deliverer.request(found, change, now))
+
+    def send(self, webhook: Webhook | str, change: Change) -> Delivery:
+        """Queue one delivery of a change to one webhook, whatever its conditions say: for a test.
+
+        Args:
+            webhook: the definition, or the name of one.
+            change: what is said to have happened.
+
+        Returns:
+            the delivery that was queued.
 
         Raises:
             ConfigurationError: no webhook has that name, or ``change`` is no ``Change``.
             EncodingError: the change has no JSON form.
-            AttemptError: a template cannot be rendered, or a secret cannot be had.
+            QueueError: neither the queue nor the fallback would take the delivery.
         """
-        require("change", change, isinstance(change, Change), "a Change")
-        found = self.webhooks.get(webhook) if isinstance(webhook, str) else webhook
-        if found is None:
-            raise ConfigurationError(f'no webhook has the name "{webhook}"')
-        now = self._clock()
-        dated = attrs.evolve(change, timestamp=change.timestamp or now)
-        delivery = self._delivery(found, dated, freeze(dated, self._providers), now)
-        return Preview(request=self._deliverer.request(found, delivery, now))
+        delivery = self._delivery_of(self._named(webhook), change, self._clock())
+        if not self._started:
+            self.start()
+        self._put([delivery])
+        return delivery
 
     def deliver(self, delivery: Delivery) -> Delivery:
         """Perform one attempt: the worker side of every queue.
@@ -333,6 +352,17 @@ class Emitter:
     ) -> None:
         self.close()
 
+    def _named(self, webhook: Webhook | str) -> Webhook:
+        found = self.webhooks.get(webhook) if isinstance(webhook, str) else webhook
+        if found is None:
+            raise ConfigurationError(f'no webhook has the name "{webhook}"')
+        return found
+
+    def _delivery_of(self, webhook: Webhook, change: Change, now: datetime.datetime) -> Delivery:
+        require("change", change, isinstance(change, Change), "a Change")
+        dated = attrs.evolve(change, timestamp=change.timestamp or now)
+        return self._delivery(webhook, dated, freeze(dated, self._providers), now)
+
     def _delivery(
         self, webhook: Webhook, change: Change, payload: str, now: datetime.datetime
     ) -> Delivery:
@@ -368,25 +398,3 @@ class Emitter:
             receiver=name if literal is None else redact_url(literal.url).rstrip("/*"),
             timeout=webhook.timeout or self._deliverer.timeout,
         )
-
-    def _put(self, deliveries: Sequence[Delivery]) -> None:
-        fallback = self._fallback
-        if fallback is None:
-            _put(self.queue, deliveries)
-        elif fallback.holds:
-            fallback.take(deliveries)
-        else:
-            try:
-                _put(self.queue, deliveries)
-            except QueueError as error:
-                logger.warning("the queue took no deliveries (%s), the fallback does", error)
-                fallback.take(deliveries)
-
-
-def _put(queue: Queue, deliveries: Sequence[Delivery]) -> None:
-    try:
-        queue.put(deliveries)
-    except QueueError:
-        raise
-    except Exception as error:
-        raise QueueError(f"the queue failed ({type(error).__name__})") from error

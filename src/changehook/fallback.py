@@ -9,15 +9,29 @@ from collections.abc import Callable, Sequence
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.errors import QueueClosedError, QueueError, QueueFullError
 from changehook.forks import after_fork_in_child
-from changehook.interfaces import Store
+from changehook.interfaces import Queue, Store
 
-__all__ = ["Fallback"]
+__all__ = ["Fallback", "put_on"]
 
 PAGE = 100
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 
 logger = logging.getLogger(__name__)
+
+
+def put_on(queue: Queue, deliveries: Sequence[Delivery]) -> None:
+    """Put deliveries on a queue.
+
+    Raises:
+        QueueError: it did not take them, whatever it raised.
+    """
+    try:
+        queue.put(deliveries)
+    except QueueError:
+        raise
+    except Exception as error:
+        raise QueueError(f"the queue failed ({type(error).__name__})") from error
 
 
 class Fallback:
@@ -54,6 +68,21 @@ class Fallback:
         with self._lock:
             if self.store.oldest(1):
                 self._hold()
+
+    def put(self, deliveries: Sequence[Delivery]) -> None:
+        """Put deliveries on the queue; keep them if it does not take them, or some wait already.
+
+        Raises:
+            QueueError: they could not be kept.
+        """
+        if self.holds:
+            self.take(deliveries)
+            return
+        try:
+            self._put(deliveries)
+        except QueueError as error:
+            logger.warning("the queue took no deliveries (%s), the fallback does", error)
+            self.take(deliveries)
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
         """Keep deliveries until the queue takes them.
