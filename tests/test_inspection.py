@@ -29,6 +29,22 @@ from changehook.testing.deliveries import NOW, delivered, failed, later
         ),
         ({"since": datetime.datetime(2026, 1, 1)}, "/since: expected a datetime with a time zone"),
         ({"until": "2026-01-01"}, "/until: expected a datetime with a time zone"),
+        *(
+            ({"between": pair}, "/between: expected the positions of two deliveries, the newest")
+            for pair in (
+                (),
+                "ab",
+                [(NOW, "a"), (NOW, "a")],
+                ((NOW, "a"),),
+                ((NOW, "a"), None),
+                ((NOW, "a"), (NOW,)),
+                ((NOW, "a"), (NOW, 5)),
+                ((NOW, "a"), ("2026-01-01", "a")),
+                ((NOW, "a"), (datetime.datetime(2026, 1, 1), "a")),
+                ((NOW, "a"), (NOW, "b")),
+                ((NOW, "a"), (later(1), "a")),
+            )
+        ),
     ],
 )
 def test_a_filter_that_cannot_be_used_is_refused(criteria, message):

@@ -146,12 +146,14 @@ def _opened(path: str) -> Iterator[StoredQueue]:
 
 
 def _where(options: argparse.Namespace) -> DeliveryFilter:
+    given = {name: value for name, value in vars(options).items() if name in _FILTER}
     try:
-        return DeliveryFilter(
-            **{name: getattr(options, name) for name in attrs.fields_dict(DeliveryFilter)}
-        )
+        return DeliveryFilter(**given)
     except ConfigurationError as error:
         raise of_options(error) from None
+
+
+_FILTER = frozenset(attrs.fields_dict(DeliveryFilter))
 
 
 def _list(options: argparse.Namespace) -> int:

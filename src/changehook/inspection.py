@@ -18,6 +18,7 @@ __all__ = [
     "DeliveryFilter",
     "DisabledWebhook",
     "HourlyOutcome",
+    "Position",
     "QueueStats",
     "Retention",
     "WebhookTally",
@@ -28,6 +29,9 @@ __all__ = [
     "last_error_class",
     "may_be_claimed",
 ]
+
+Position = tuple[datetime.datetime, str]
+"""Where a delivery stands among the others: its ``position``."""
 
 DAY = 86400.0
 ALIVE_FOR = 60.0
@@ -52,6 +56,23 @@ def _check_moment(_: object, field: attrs.Attribute[Any], value: object) -> None
     raise ConfigurationError(Fault(f"/{field.name}", "expected a datetime with a time zone"))
 
 
+def _check_between(_: object, __: object, value: Any) -> None:
+    if value is None:
+        return
+    pair = value if isinstance(value, tuple) and len(value) == 2 else ()
+    if not pair or not all(map(_is_position, pair)) or pair[0] < pair[1]:
+        expected = "expected the positions of two deliveries, the newest and the oldest"
+        raise ConfigurationError(Fault("/between", expected))
+
+
+def _is_position(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    at, delivery_id = value
+    aware = isinstance(at, datetime.datetime) and at.tzinfo is not None
+    return aware and isinstance(delivery_id, str)
+
+
 @attrs.frozen(kw_only=True)
 class DeliveryFilter:
     """Which deliveries: all that agree with every argument that is not None.
@@ -63,9 +84,11 @@ class DeliveryFilter:
         text: occurs in the id, the event, the reason or the payload; upper and lower case differ.
         failing: True for deliveries that are pending after a failed attempt.
         error_class: of the last attempt, such as ``timeout`` or ``status``.
+        between: the ``position`` of the newest and of the oldest, both included: what stands on
+            one page of ``find``.
 
     Raises:
-        ConfigurationError: no such status, or a moment that is not an aware datetime.
+        ConfigurationError: no such status, a moment that is not an aware datetime, or no such pair.
     """
 
     status: DeliveryStatus | None = attrs.field(default=None, converter=_status)
@@ -76,6 +99,7 @@ class DeliveryFilter:
     text: str | None = None
     failing: bool = False
     error_class: str | None = None
+    between: tuple[Position, Position] | None = attrs.field(default=None, validator=_check_between)
 
     def wants(self, delivery: Delivery) -> bool:
         """Return whether a delivery agrees."""
@@ -88,12 +112,17 @@ class DeliveryFilter:
             and (self.text is None or self._text_in(delivery, self.text))
             and (not self.failing or _is_failing(delivery))
             and (self.error_class is None or self.error_class == last_error_class(delivery))
+            and (self.between is None or self._is_between(delivery, *self.between))
         )
 
     @staticmethod
     def _text_in(delivery: Delivery, text: str) -> bool:
         fields = (delivery.id, delivery.event, delivery.reason, delivery.payload)
         return any(text in field for field in fields)
+
+    @staticmethod
+    def _is_between(delivery: Delivery, newest: Position, oldest: Position) -> bool:
+        return oldest <= delivery.position <= newest
 
 
 def _is_failing(delivery: Delivery) -> bool:

@@ -17,6 +17,7 @@ from changehook.exchange import Request, Response
 from changehook.inspection import (
     DeliveryFilter,
     DisabledWebhook,
+    Position,
     QueueStats,
     Retention,
     WebhookTally,
@@ -32,6 +33,7 @@ __all__ = [
     "Listener",
     "OnDisabled",
     "Perform",
+    "Position",
     "Queue",
     "Resolver",
     "Store",
@@ -39,9 +41,6 @@ __all__ = [
     "Transport",
     "WebhookSource",
 ]
-
-Position = tuple[datetime.datetime, str]
-"""Where a delivery stands among the others: its ``position``."""
 
 Perform = Callable[[Delivery], Delivery]
 """Performs one attempt and returns the delivery after it. Never raises for what the attempt met."""

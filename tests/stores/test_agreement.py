@@ -14,7 +14,7 @@ import pytest
 from changehook import DeliveryFilter, DeliveryStatus, MemoryStore, Retention, SQLiteStore
 from changehook.deliveries import Attempt, Decision, Delivery
 from changehook.errors import QueueFullError
-from changehook.inspection import DisabledWebhook, WebhookTally, WorkerHeartbeat
+from changehook.inspection import DisabledWebhook, Position, WebhookTally, WorkerHeartbeat
 from changehook.testing.deliveries import NOW, later, make_delivery
 
 WEBHOOKS = ("a", "A", "b\x00", "b\x00c", "ä")
@@ -111,7 +111,13 @@ class Pair:
             text=some(*TEXTS),
             failing=chance.random() < 0.2,
             error_class=some("timeout", "status", "lost"),
+            between=some(self.pair()),
         )
+
+    def pair(self) -> tuple[Position, Position] | None:
+        """Return the positions of two deliveries that are kept, or were; None without any."""
+        positions = [self.chance.choice(self.known).position for _ in range(2) if self.known]
+        return (max(positions), min(positions)) if positions else None
 
     def step(self) -> None:
         """Make one call of both stores, chosen by chance."""

@@ -809,6 +809,9 @@ def test_connections_end_with_their_store(path: Path) -> None:
                 {"failing": True},
                 {"since": NOW},
                 {"until": NOW},
+                {"between": ((later(1), "b"), (NOW, "a"))},
+                {"between": ((later(1), "b"), (NOW, "a")), "status": "failed"},
+                {"between": ((later(1), "b"), (NOW, "a")), "webhook": "a"},
             )
         ),
     ],

@@ -11,6 +11,8 @@ import abc
 import datetime
 from collections.abc import Callable
 
+import attrs
+
 from changehook.deliveries import Decision, Delivery, DeliveryStatus
 from changehook.errors import ConfigurationError, DeliveryNotFoundError, QueueClosedError
 from changehook.inspection import DeliveryFilter
@@ -163,6 +165,20 @@ class InspectableQueueContract(QueueContract):
         assert queue.retry(DeliveryFilter(status=DeliveryStatus.FAILED)) == 1
         queue.close()
 
+    def test_many_are_retried_and_discarded_in_slices(self) -> None:
+        """Page by page, each once, also those that were made at the same moment."""
+        queue = self.make_queue()
+        queue.attach(failed)
+        queue.put([make_delivery() for _ in range(7)])
+        where = DeliveryFilter(status=DeliveryStatus.FAILED)
+        assert self.settle(queue, lambda: queue.count(where) == 7)
+        assert _in_slices(queue, where, queue.retry) == [3, 3, 1]
+        assert self.settle(queue, lambda: queue.count(where) == 7)
+        assert {len(each.attempts) for each in queue.find()} == {2}
+        assert _in_slices(queue, where, queue.discard) == [3, 3, 1]
+        assert queue.find() == []
+        queue.close()
+
     def test_deliveries_are_discarded(self) -> None:
         """By id and by filter; what is not kept is an error."""
         queue, kept = self.performed(failed)
@@ -177,6 +193,16 @@ class InspectableQueueContract(QueueContract):
         """A retry that is not due yet is left undone, and ``close`` says so."""
         queue, _ = self.performed(_retry_in_an_hour)
         assert queue.close() == 1
+
+
+def _in_slices(
+    queue: InspectableQueue, where: DeliveryFilter, act: Callable[[DeliveryFilter], int]
+) -> list[int]:
+    done, after = [], None
+    while page := queue.find(where, limit=3, after=after):
+        after = page[-1].position
+        done.append(act(attrs.evolve(where, between=(page[0].position, after))))
+    return done
 
 
 def _raise(claimed: Delivery) -> Delivery:

@@ -6,6 +6,8 @@ import abc
 import datetime
 from typing import Any
 
+import attrs
+
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.inspection import (
     DeliveryFilter,
@@ -92,6 +94,21 @@ class OperatingContract(abc.ABC):
         second = store.find(DeliveryFilter(), 10, first[-1].position)
         third = store.find(DeliveryFilter(), None, second[-1].position)
         assert [*first, *second, *third] == expected
+
+    def test_a_filter_takes_what_stands_between_two_positions(self) -> None:
+        """Both are included, also among those of one moment; pages and other arguments hold."""
+        store = self.make_store(100)
+        added = [make_delivery(created_at=later(number // 5)) for number in range(20)]
+        store.add(added)
+        newest = sorted(added, key=lambda each: each.position, reverse=True)
+        between = DeliveryFilter(between=(newest[3].position, newest[11].position))
+        assert store.find(between) == newest[3:12]
+        assert store.find(between, 4, newest[5].position) == newest[6:10]
+        assert store.find(between, None, newest[11].position) == []
+        assert store.count(between) == 9
+        one = DeliveryFilter(between=(newest[3].position,) * 2)
+        assert store.find(one) == [newest[3]]
+        assert store.count(attrs.evolve(one, model="another")) == 0
 
     def test_deliveries_are_counted_by_filter(self) -> None:
         """The count is that of what would be found."""

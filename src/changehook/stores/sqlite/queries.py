@@ -66,8 +66,11 @@ def condition_of(
         fields = ("d.id", "d.event", "d.reason", "p.text")
         found = " OR ".join(f"instr({field}, ?)" for field in fields)
         parts.append((f"({found})", (where.text,) * len(fields)))
-    if after is not None:
-        parts.append(("(d.created_at, d.id) < (?, ?)", (number_of(after[0]), after[1])))
+    bounds = (("<", after), *zip(("<=", ">="), where.between or (), strict=False))
+    for comparison, position in bounds:
+        if position is not None:
+            values = (number_of(position[0]), position[1])
+            parts.append((f"(d.created_at, d.id) {comparison} (?, ?)", values))
     return " AND ".join(text for text, _ in parts), [each for _, some in parts for each in some]
 
 
