@@ -254,6 +254,7 @@ def test_list_shows_a_line_each(run: Run, path: str, kept: dict[str, Delivery]) 
         (("--text", "so: failed"), ["bad"]),
         (("--text", "Zürich"), ["off", "late", "bad", "good", "fresh"]),
         (("--failing",), ["late"]),
+        (("--with-error",), ["late", "bad"]),
         (("--webhook", ""), []),
         (("--limit", "2"), ["off", "late"]),
     ],

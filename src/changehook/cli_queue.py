@@ -97,6 +97,8 @@ def _add_filter(add: Add) -> Add:
     add("--text", metavar="TEXT", help=text)
     failing = "only those that are pending after a failed attempt"
     add("--failing", action="store_true", help=failing)
+    with_error = "only those whose last attempt failed, whether it is made again or was given up"
+    add("--with-error", action="store_true", help=with_error)
     return add
 
 

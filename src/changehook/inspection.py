@@ -84,6 +84,8 @@ class DeliveryFilter:
         text: occurs in the id, the event, the reason or the payload; upper and lower case differ.
         failing: True for deliveries that are pending after a failed attempt.
         error_class: of the last attempt, such as ``timeout`` or ``status``.
+        with_error: True for deliveries whose last attempt failed: whether it is made again or was
+            given up.
         between: the ``position`` of the newest and of the oldest, both included: what stands on
             one page of ``find``.
 
@@ -99,6 +101,7 @@ class DeliveryFilter:
     text: str | None = None
     failing: bool = False
     error_class: str | None = None
+    with_error: bool = False
     between: tuple[Position, Position] | None = attrs.field(default=None, validator=_check_between)
 
     def wants(self, delivery: Delivery) -> bool:
@@ -112,6 +115,7 @@ class DeliveryFilter:
             and (self.text is None or self._text_in(delivery, self.text))
             and (not self.failing or _is_failing(delivery))
             and (self.error_class is None or self.error_class == last_error_class(delivery))
+            and (not self.with_error or last_error_class(delivery) is not None)
             and (self.between is None or self._is_between(delivery, *self.between))
         )
 

@@ -111,6 +111,7 @@ class Pair:
             text=some(*TEXTS),
             failing=chance.random() < 0.2,
             error_class=some("timeout", "status", "lost"),
+            with_error=chance.random() < 0.2,
             between=some(self.pair()),
         )
 

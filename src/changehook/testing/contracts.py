@@ -115,6 +115,16 @@ class InspectableQueueContract(QueueContract):
         assert queue.counts()[DeliveryStatus.DELIVERED] == 1
         queue.close()
 
+    def test_what_failed_last_is_found(self) -> None:
+        """And no longer when it went through."""
+        queue, kept = self.performed(_raise_at_first)
+        where = DeliveryFilter(with_error=True)
+        assert queue.find(where) == [kept]
+        assert queue.retry(where) == 1
+        assert self.settle(queue, lambda: len(queue.get(kept.id).attempts) == 2)
+        assert queue.count(where) == 0
+        queue.close()
+
     def test_what_an_attempt_raised_for_is_kept(self) -> None:
         """An attempt that raises is a failed one, and an operator sees it."""
         queue, kept = self.performed(_raise)
@@ -207,6 +217,12 @@ def _in_slices(
 
 def _raise(claimed: Delivery) -> Delivery:
     raise RuntimeError
+
+
+def _raise_at_first(claimed: Delivery) -> Delivery:
+    if not claimed.attempts:
+        raise RuntimeError
+    return delivered(claimed)
 
 
 def _retry_at_once(claimed: Delivery) -> Delivery:

@@ -70,10 +70,14 @@ def delayed(claimed: Delivery, seconds: float) -> Delivery:
     return after_attempt(claimed, decision, status=500)
 
 
-def after_attempt(claimed: Delivery, decision: Decision, *, status: int) -> Delivery:
-    """Return a claimed delivery after an attempt with that status and decision."""
+def after_attempt(
+    claimed: Delivery, decision: Decision, *, status: int, error_class: str | None = None
+) -> Delivery:
+    """Return a claimed delivery after an attempt with that status, error and decision."""
     number = len(claimed.attempts) + 1
-    attempt = Attempt(number=number, started_at=NOW, duration=0.1, status=status)
+    attempt = Attempt(
+        number=number, started_at=NOW, duration=0.1, status=status, error_class=error_class
+    )
     return claimed.after(attempt, decision, body=claimed.payload)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from changehook.deliveries import Delivery, DeliveryStatus
+from changehook.deliveries import Decision, Delivery, DeliveryStatus
 from changehook.inspection import (
     DeliveryFilter,
     DisabledWebhook,
@@ -17,7 +17,15 @@ from changehook.inspection import (
     WorkerHeartbeat,
 )
 from changehook.interfaces import Store
-from changehook.testing.deliveries import NOW, delayed, delivered, failed, later, make_delivery
+from changehook.testing.deliveries import (
+    NOW,
+    after_attempt,
+    delayed,
+    delivered,
+    failed,
+    later,
+    make_delivery,
+)
 
 __all__ = ["OperatingContract"]
 
@@ -126,6 +134,24 @@ class OperatingContract(abc.ABC):
         assert [each.id for each in store.find(DeliveryFilter(error_class="lost"))] == [dead.id]
         store.save(delivered(second))
         assert store.find(DeliveryFilter(error_class="lost")) == []
+
+    def test_what_failed_last_is_found(self) -> None:
+        """Whether it is made again or was given up; not what went through since."""
+        store = self.make_store(10)
+        store.add([make_delivery(webhook=name) for name in "abcd"])
+        first, second, third = store.claim(NOW, limit=3)
+        store.save(delivered(first))
+        for claimed, status in ((second, DeliveryStatus.PENDING), (third, DeliveryStatus.FAILED)):
+            decision = Decision(status=status, due_at=later(60))
+            store.save(after_attempt(claimed, decision, status=500, error_class="status"))
+        where = DeliveryFilter(with_error=True)
+        assert [each.webhook for each in store.find(where)] == ["c", "b"]
+        assert [each.webhook for each in store.find(where, 1)] == ["c"]
+        assert store.find(attrs.evolve(where, webhook="a"), 1) == []
+        assert store.count(attrs.evolve(where, status=DeliveryStatus.FAILED)) == 1
+        _, again = store.claim(later(60), limit=2)
+        store.save(delivered(again))
+        assert [each.webhook for each in store.find(where)] == ["c"]
 
     def test_what_is_finished_is_purged_by_age_and_count(self) -> None:
         """What is pending or being attempted stays, however old."""

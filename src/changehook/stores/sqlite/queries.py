@@ -54,6 +54,8 @@ def condition_of(
         parts.append(("d.status = ?", (str(where.status),)))
     if where.failing:
         parts.append(("d.status = 'pending' AND d.attempt_number > 0", ()))
+    if where.with_error:
+        parts.append(("d.error_class IS NOT NULL", ()))
     for column in ("webhook", "model", "error_class"):
         value = getattr(where, column)
         if value is not None:
