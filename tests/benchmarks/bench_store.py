@@ -54,6 +54,7 @@ WHOLE = "500 deliveries by 8 workers, SQLite FULL / memory and 500 bare commits"
 STATS = f"stats() with {ROWS:,} deliveries / with {SMALL:,}"
 PAGE = f"first page with {ROWS:,} deliveries / with {SMALL:,}"
 FAILED = f"first page of what failed with {ROWS:,} deliveries / with {SMALL:,}"
+NONE = f"what failed last of a webhook of which none did with {ROWS:,} deliveries / with {SMALL:,}"
 CLAIM = f"claim and save with {ROWS:,} deliveries / with {SMALL:,}"
 MEMORY = f"MiB of memory that {PENDING:,} pending deliveries need"
 LIMITS = {
@@ -65,6 +66,7 @@ LIMITS = {
     STATS: 3.0,
     PAGE: 3.0,
     FAILED: 3.0,
+    NONE: 3.0,
     CLAIM: 3.0,
     MEMORY: 32.0,
 }
@@ -212,12 +214,15 @@ def sizes(folder: Path) -> dict[str, float]:
         assert store.save(finished(claimed, 1))
 
     where = DeliveryFilter(status=DeliveryStatus.FAILED)
+    none = DeliveryFilter(webhook="w1", with_error=True)
+    assert (large.count(none), small.count(DeliveryFilter(webhook="w1"))) == (0, SMALL // 20)
     found = {
         STATS: ratio(lambda: large.stats(utcnow()), lambda: small.stats(utcnow()), number=5),
         PAGE: ratio(
             lambda: large.find(DeliveryFilter(), 50), lambda: small.find(DeliveryFilter(), 50)
         ),
         FAILED: ratio(lambda: large.find(where, 50), lambda: small.find(where, 50)),
+        NONE: ratio(lambda: large.find(none, 1), lambda: small.find(none, 1), number=100),
         CLAIM: ratio(lambda: work(large), lambda: work(small), number=10),
     }
     large.close()

@@ -27,11 +27,13 @@ from changehook import (
     StoreError,
 )
 from changehook.interfaces import Store
-from changehook.stores.sqlite import connections, schema
+from changehook.stores.sqlite import connections, queries, schema
 from changehook.stores.sqlite.connections import refuse_network_file_system
 from changehook.stores.sqlite.writer import _Ticket
 from changehook.testing import StoreContract, make_delivery
 from changehook.testing.deliveries import LIMIT, NOW, delivered, failed, later, until
+
+BETWEEN = ((later(1), "b"), (NOW, "a"))
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
@@ -193,7 +195,7 @@ def test_a_file_of_a_newer_release_is_refused(store: SQLiteStore, path: Path) ->
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(ConfigurationError, match="is of version 7, this release knows 1; install"):
+    with pytest.raises(ConfigurationError, match="is of version 7, this release knows 2; install"):
         SQLiteStore(path)
 
 
@@ -207,7 +209,7 @@ def test_an_older_file_is_brought_forward(path: Path, monkeypatch: pytest.Monkey
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         stores = list(pool.map(lambda _: SQLiteStore(path), range(8)))
     assert {len(each.find(DeliveryFilter())) for each in stores} == {1}
-    assert asked(path, "PRAGMA user_version") == 2
+    assert asked(path, "PRAGMA user_version") == len(schema.MIGRATIONS)
     assert asked(path, "SELECT tenant FROM deliveries") == "all"
 
 
@@ -809,9 +811,8 @@ def test_connections_end_with_their_store(path: Path) -> None:
                 {"failing": True},
                 {"since": NOW},
                 {"until": NOW},
-                {"between": ((later(1), "b"), (NOW, "a"))},
-                {"between": ((later(1), "b"), (NOW, "a")), "status": "failed"},
-                {"between": ((later(1), "b"), (NOW, "a")), "webhook": "a"},
+                {"with_error": True},
+                {"between": BETWEEN},
             )
         ),
     ],
@@ -837,6 +838,62 @@ def test_what_is_asked_often_has_its_index(path: Path, call: object) -> None:
         assert scans + sorts == [], statement
     connection.close()
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ({}, "newest"),
+        ({"between": BETWEEN}, "newest"),
+        *(({"status": status}, "newest_by_status") for status in DeliveryStatus),
+        ({"status": "failed", "since": NOW}, "newest_by_status"),
+        ({"status": "failed", "between": BETWEEN}, "newest_by_status"),
+        ({"webhook": "a"}, "newest_by_webhook"),
+        ({"webhook": "a", "between": BETWEEN}, "newest_by_webhook"),
+        *(
+            ({"webhook": "a", "status": each}, "newest_by_webhook_status")
+            for each in DeliveryStatus
+        ),
+        ({"webhook": "a", "status": "failed", "since": NOW}, "newest_by_webhook_status"),
+        ({"webhook": "a", "status": "failed", "between": BETWEEN}, "newest_by_webhook_status"),
+        ({"model": "m"}, "newest_by_model"),
+        ({"failing": True}, "failing"),
+        ({"error_class": "dns"}, "newest_by_error"),
+        ({"error_class": "dns", "with_error": True}, "newest_by_error"),
+        ({"error_class": "dns", "status": "failed"}, "newest_by_error"),
+        ({"with_error": True}, "newest_with_error"),
+        ({"with_error": True, "since": NOW, "until": later(1)}, "newest_with_error"),
+        ({"with_error": True, "between": BETWEEN}, "newest_with_error"),
+        ({"with_error": True, "webhook": "a"}, "newest_with_error_by_webhook"),
+        ({"with_error": True, "webhook": "a", "since": NOW}, "newest_with_error_by_webhook"),
+        ({"with_error": True, "status": "pending"}, "newest_by_status"),
+        ({"with_error": True, "status": "failed", "webhook": "a"}, "newest_by_webhook_status"),
+        ({"error_class": "dns", "webhook": "a"}, "newest_with_error_by_webhook"),
+    ],
+)
+@pytest.mark.parametrize("after", [None, (later(1), "b")])
+def test_a_page_is_read_in_the_order_of_an_index(
+    store: SQLiteStore, where: dict[str, object], index: str, after: tuple[object, str] | None
+) -> None:
+    """One that holds next to nothing but what is wanted; not one of a webhook's million others."""
+    with store._connections.use() as connection:
+        explained = _Explained(connection)
+        queries.find(explained, DeliveryFilter(**where), 50, after)
+    assert explained.plan[0].split(" (")[0].endswith(f"d USING INDEX {index}")
+    assert explained.plan[2:] == ["USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"]
+
+
+class _Explained:
+    """A connection that keeps the plans of statements, and finds nothing."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.plan: list[str] = []
+
+    def execute(self, statement: str, values: object) -> sqlite3.Cursor:
+        rows = self.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        self.plan += [row[3] for row in rows.fetchall()]
+        return self.connection.execute("SELECT 1 WHERE 0")
 
 
 def test_figures_of_long_ago_are_forgotten(store: SQLiteStore, path: Path) -> None:

@@ -45,6 +45,18 @@ def by(index: str) -> str:
     return FROM.replace("deliveries d", f"deliveries d INDEXED BY {index}")
 
 
+def _source(where: DeliveryFilter) -> str:
+    if where.failing:
+        return by("failing")
+    if where.webhook is not None and where.status is not None:
+        return by("newest_by_webhook_status")
+    if where.webhook is not None and (where.with_error or where.error_class is not None):
+        return by("newest_with_error_by_webhook")
+    if where.with_error and where.status is None and where.error_class is None:
+        return by("newest_with_error")
+    return FROM
+
+
 def condition_of(
     where: DeliveryFilter, after: tuple[datetime.datetime, str] | None = None
 ) -> tuple[str, list[Any]]:
@@ -85,8 +97,7 @@ def find(
     """Return the deliveries that agree with a filter, those of the highest position first."""
     condition, values = condition_of(where, after)
     order = "ORDER BY d.created_at DESC, d.id DESC LIMIT ?"
-    source = by("failing") if where.failing else FROM
-    statement = f"SELECT {COLUMNS} {source} WHERE {condition} {order}"
+    statement = f"SELECT {COLUMNS} {_source(where)} WHERE {condition} {order}"
     rows = connection.execute(statement, (*values, -1 if limit is None else limit)).fetchall()
     return [delivery_of(row, attempts_of(connection, row)) for row in rows]
 

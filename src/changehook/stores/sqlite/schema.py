@@ -85,7 +85,15 @@ CREATE TABLE disabled (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_FIRST,)
+# A page of what failed, or of one status of a webhook, whose other deliveries may be a million.
+_SECOND = """
+CREATE INDEX newest_with_error ON deliveries (created_at) WHERE error_class IS NOT NULL;
+CREATE INDEX newest_with_error_by_webhook ON deliveries (webhook, created_at)
+    WHERE error_class IS NOT NULL;
+CREATE INDEX newest_by_webhook_status ON deliveries (webhook, status, created_at);
+"""
+
+MIGRATIONS = (_FIRST, _SECOND)
 """The statements that lead from each version to the next; the version is how many were run."""
 
 
