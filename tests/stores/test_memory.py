@@ -80,10 +80,11 @@ def test_a_forked_child_starts_empty():
     if pid == 0:  # the child reports through the pipe and leaves at once
         before = store.counts()[DeliveryStatus.PENDING]
         store.add([make_delivery()])
-        os.write(writer, pickle.dumps((before, store.counts()[DeliveryStatus.PENDING])))
+        found = [len(store.find(DeliveryFilter())), store.count(DeliveryFilter(webhook="contract"))]
+        os.write(writer, pickle.dumps((before, store.counts()[DeliveryStatus.PENDING], found)))
         os._exit(0)
     os.waitpid(pid, 0)
-    assert pickle.loads(os.read(reader, 1000)) == (0, 1)
+    assert pickle.loads(os.read(reader, 1000)) == (0, 1, [1, 1])
     assert store.counts()[DeliveryStatus.PENDING] == 1
     os.close(reader)
     os.close(writer)

@@ -16,6 +16,7 @@ from changehook.inspection import (
     DeliveryFilter,
     DisabledWebhook,
     HourlyOutcome,
+    Position,
     QueueStats,
     Retention,
     WebhookTally,
@@ -24,6 +25,7 @@ from changehook.inspection import (
     fresh_ones,
 )
 from changehook.interfaces import Store
+from changehook.stores.memory.order import PIECE, Order, agreeing
 
 __all__ = ["MemoryStore"]
 
@@ -62,9 +64,12 @@ class MemoryStore(Store):
         # Due, of webhooks that were not admitted; and whether they are retries.
         self._parked: dict[tuple[str, bool], list[_Entry]] = {}
         self._delivering: dict[str, Delivery] = {}
-        self._order = itertools.count()
+        self._numbers = itertools.count()
+        self._order = Order()
         self._finished = {
-            status: collections.deque[str]() for status in DeliveryStatus if status.finished
+            status: collections.OrderedDict[str, None]()
+            for status in DeliveryStatus
+            if status.finished
         }
         self._counts = collections.Counter[DeliveryStatus]()
         self._latest = datetime.datetime.min.replace(tzinfo=datetime.UTC)
@@ -151,16 +156,21 @@ class MemoryStore(Store):
         self,
         where: DeliveryFilter,
         limit: int | None = None,
-        after: tuple[datetime.datetime, str] | None = None,
+        after: Position | None = None,
     ) -> list[Delivery]:
-        """Return the deliveries that agree with the filter, those of the highest position first."""
-        with self._lock:
-            kept = list(self._kept.values())
-        found = [each for each in kept if where.wants(each)]
-        found.sort(key=lambda delivery: delivery.position, reverse=True)
-        return list(
-            itertools.islice((each for each in found if not after or each.position < after), limit)
-        )
+        """Return the deliveries that agree with the filter, those of the highest position first.
+
+        Others use the store meanwhile: each is as it was when it was looked at.
+        """
+        found = agreeing(self._lock, self._kept, self._order, where, after)
+        return list(itertools.islice(found, limit))
+
+    def count(self, where: DeliveryFilter) -> int:
+        """Return how many deliveries agree with the filter."""
+        if where == DeliveryFilter(status=where.status):
+            counts = self.counts()
+            return sum(counts.values()) if where.status is None else counts[where.status]
+        return sum(1 for _ in agreeing(self._lock, self._kept, self._order, where))
 
     def counts(self) -> dict[DeliveryStatus, int]:
         """Return how many deliveries are kept in each status."""
@@ -278,9 +288,13 @@ class MemoryStore(Store):
             self._count_out(kept)
         self._kept[delivery.id] = delivery
         self._counts[delivery.status] += 1
+        ranks = self._order.of(delivery)
+        ranks.put(delivery)
+        if kept is not None and ranks.waiting() > PIECE:
+            ranks.settle(PIECE)  # in the worker's time, not in that of whoever looks or emits
         if delivery.status is DeliveryStatus.PENDING:
             retry = bool(delivery.attempts)
-            entry = (retry, delivery.due_at, next(self._order), delivery)
+            entry = (retry, delivery.due_at, next(self._numbers), delivery)
             heapq.heappush(self._due[retry], entry)
             recorded_at = delivery.recorded_at
             if recorded_at > self._latest:
@@ -294,9 +308,9 @@ class MemoryStore(Store):
 
     def _finish(self, delivery: Delivery) -> None:
         finished = self._finished[delivery.status]
-        finished.append(delivery.id)
+        finished[delivery.id] = None
         if len(finished) > self.keep:
-            self._forget(self._kept[finished[0]])
+            self._forget(self._kept[next(iter(finished))])
 
     def _expired(self, retention: Retention, now: datetime.datetime) -> Iterator[Delivery]:
         for status, ids in self._finished.items():
@@ -313,8 +327,9 @@ class MemoryStore(Store):
 
     def _count_out(self, delivery: Delivery) -> None:
         self._counts[delivery.status] -= 1
+        self._order.of(delivery).drop(delivery)
         if delivery.status.finished:
-            self._finished[delivery.status].remove(delivery.id)
+            del self._finished[delivery.status][delivery.id]
         else:
             self._delivering.pop(delivery.id, None)
 
