@@ -5,23 +5,29 @@ from __future__ import annotations
 import argparse
 import datetime
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from changehook.emitter import Emitter
 from changehook.errors import ConfigurationError
 from changehook.models import utcnow
 from changehook.network import NetworkPolicy
+from changehook.places import check_place, found_at, reported
 
 __all__ = [
     "ALLOW",
     "FILE",
     "Add",
     "Parser",
+    "check_shared",
     "command",
     "count",
     "duration",
+    "emitter_at",
     "located",
     "moment",
     "network_of",
@@ -137,3 +143,33 @@ def of_options(error: ConfigurationError) -> ConfigurationError:
     heads = [f"--{name.replace('_', '-')}: " if name else "" for name in names]
     pairs = zip(heads, error.faults, strict=True)
     return ConfigurationError(*(head + fault.message for head, fault in pairs))
+
+
+def emitter_at(place: str) -> Emitter:
+    """Return the emitter of an application: what stands at a place, or what that returns.
+
+    Raises:
+        ConfigurationError: there is none, or its module cannot be imported.
+    """
+    check_place("--emitter", place)
+    sys.path.insert(0, os.getcwd())
+    value = found_at("--emitter", place)
+    if not isinstance(value, Emitter) and callable(value):
+        with reported("--emitter", f"{place} was called"):
+            value = value()
+    if not isinstance(value, Emitter):
+        found = type(value).__name__
+        raise ConfigurationError(
+            f"--emitter: {place} is no Emitter, and no function that returns one; found {found}"
+        )
+    return value
+
+
+def check_shared(emitter: Emitter, place: str, nobody: str) -> None:
+    """Raise ConfigurationError if an emitter's deliveries are in the memory of each process."""
+    store = emitter.queue.store
+    if store is not None and not store.durable:
+        raise ConfigurationError(
+            f"--emitter: {place} keeps its deliveries in the memory of each process, "
+            f"where {nobody} finds them; give it ThreadPoolQueue(SQLiteStore(...))"
+        )

@@ -30,6 +30,7 @@ from changehook.arguments import (
     size,
 )
 from changehook.cli_queue import add_queue
+from changehook.cli_ui import add_ui
 from changehook.cli_worker import add_worker
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.demo import demonstrate, request_document
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--timeout", metavar="SECONDS", type=float, help="for an attempt, in place of FILE's")
     add_queue(commands)
     add_worker(commands)
+    add_ui(commands)
     return parser
 
 

@@ -14,12 +14,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from changehook.arguments import ALLOW, command, count, located, network_of
+from changehook.arguments import (
+    ALLOW,
+    check_shared,
+    command,
+    count,
+    emitter_at,
+    located,
+    network_of,
+)
 from changehook.deliveries import Delivery, DeliveryStatus
 from changehook.emitter import Emitter
 from changehook.errors import ConfigurationError, QueueError
 from changehook.interfaces import InspectableQueue
-from changehook.places import check_place, found_at, reported
 from changehook.printing import DONE, complain, put_out
 from changehook.queues.threads import ThreadPoolQueue
 from changehook.sources import FileSource
@@ -217,21 +224,12 @@ def _imported(options: argparse.Namespace) -> tuple[Emitter, str]:
             "--emitter: takes no STORE, FILE, --workers, --allow or --synchronous; "
             "the emitter has its own"
         )
-    check_place("--emitter", options.emitter)
-    sys.path.insert(0, os.getcwd())
-    value = found_at("--emitter", options.emitter)
-    if not isinstance(value, Emitter) and callable(value):
-        with reported("--emitter", f"{options.emitter} was called"):
-            value = value()
-    return _checked(value, options.emitter, options.rq), f"the queue of {options.emitter}"
+    emitter = emitter_at(options.emitter)
+    _check(emitter, options.emitter, options.rq)
+    return emitter, f"the queue of {options.emitter}"
 
 
-def _checked(value: object, place: str, rq: bool) -> Emitter:
-    if not isinstance(value, Emitter):
-        found = type(value).__name__
-        raise ConfigurationError(
-            f"--emitter: {place} is no Emitter, and no function that returns one; found {found}"
-        )
+def _check(value: Emitter, place: str, rq: bool) -> None:
     if rq and not _is_of_rq(value.queue):
         found = type(value.queue).__name__
         raise ConfigurationError(f"--rq: the queue of {place} is no RQQueue, but {found}")
@@ -244,13 +242,7 @@ def _checked(value: object, place: str, rq: bool) -> Emitter:
             f"--emitter: {place} has a CeleryQueue, on which the workers of Celery work; "
             f"start one: celery -A {place.partition(':')[0]} worker"
         )
-    store = value.queue.store
-    if store is not None and not store.durable:
-        raise ConfigurationError(
-            f"--emitter: {place} keeps its deliveries in the memory of each process, "
-            "where no worker finds them; give it ThreadPoolQueue(SQLiteStore(...))"
-        )
-    return value
+    check_shared(value, place, "no worker")
 
 
 def _is_of_rq(queue: object) -> bool:

@@ -1,0 +1,182 @@
+"""One delivery: why did it not arrive?"""
+
+from __future__ import annotations
+
+import contextlib
+import http
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from changehook.conditions import Explanation
+from changehook.deliveries import Attempt, Delivery
+from changehook.encoding import decode
+from changehook.errors import AttemptError, ConfigurationError
+from changehook.exchange import redact_headers, redact_url
+from changehook.models import Change
+from changehook.web.curl import curl_command
+from changehook.web.differences import Line, differences
+from changehook.web.page import Page
+from changehook.web.redaction import hidden_of, shown_headers, without
+from changehook.web.rendering import pretty, shortened
+from changehook.web.searches import link
+from changehook.web.wsgi import Answer, RefusedRequestError, redirect
+from changehook.webhooks import Webhook
+
+__all__ = ["Sent", "act", "judged", "show", "text"]
+
+DONE = {
+    "retry": "Retried: it is due now, and the schedule starts again.",
+    "rerender": "Retried: it is due now, and its body is made anew.",
+    "send": "Queued as a test.",
+}
+LONGEST_COMPARED = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Sent:
+    """A request as it is shown.
+
+    Args:
+        method, url, headers, body: redacted.
+        cut: how many characters of the body are left out.
+        curl: the same as a command.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+    cut: int
+    curl: str
+
+    @classmethod
+    def of(cls, method: str, url: str, headers: Mapping[str, str], body: str) -> Sent:
+        """Return a request whose parts are redacted."""
+        shown, cut = shortened(body)
+        return cls(
+            method=method,
+            url=url,
+            headers=headers,
+            body=shown,
+            cut=cut,
+            curl=curl_command(method, url, headers, body),
+        )
+
+
+def show(page: Page) -> Answer:
+    """Show everything of a delivery."""
+    delivery = _named(page, page.request.query)
+    webhook = page.emitter.webhooks.get(delivery.webhook)
+    hidden = hidden_of(page.emitter, webhook, delivery)
+    document = _document(delivery)
+    payload, cut = shortened(without(pretty(delivery.payload), hidden))
+    sent, problem = _sent(page, webhook, delivery, hidden)
+    return page.render(
+        "delivery.html",
+        delivery=delivery,
+        webhook=webhook,
+        disabled=page.emitter.disabled().get(delivery.webhook),
+        done=DONE.get(page.request.query.get("done", ""), ""),
+        document=document,
+        payload=payload,
+        payload_cut=cut,
+        lines=_differences(delivery, document, hidden),
+        explanation=judged(webhook, delivery),
+        sent=sent,
+        problem=problem,
+        attempts=[(each, shown_headers(each.headers, page.right)) for each in delivery.attempts],
+        slowest=max((each.duration for each in delivery.attempts), default=0.0),
+    )
+
+
+def act(page: Page) -> Answer:
+    """Retry or discard one delivery."""
+    form = page.form()
+    page.require_operate()
+    delivery_id, action = form.get("id", ""), form.get("action", "")
+    if action == "discard":
+        page.queue.discard(delivery_id)
+        page.note(f"delivery {delivery_id} was discarded")
+        return redirect(link("deliveries", done="discard"))
+    if action not in ("retry", "rerender"):
+        raise RefusedRequestError(http.HTTPStatus.BAD_REQUEST, "action: unknown.")
+    page.queue.retry(delivery_id, rerender=action == "rerender")
+    page.note(f"delivery {delivery_id} was retried")
+    return redirect(link("delivery", id=delivery_id, done=action))
+
+
+def text(page: Page) -> Answer:
+    """Show the whole payload or body as plain text."""
+    delivery = _named(page, page.request.query)
+    webhook = page.emitter.webhooks.get(delivery.webhook)
+    parts: dict[str, Callable[[], str | None]] = {
+        "payload": lambda: delivery.payload,
+        "body": lambda: delivery.body,
+    }
+    part = parts.get(page.request.query.get("part", ""), lambda: None)()
+    if part is None:
+        raise RefusedRequestError(http.HTTPStatus.NOT_FOUND, "There is no such text.")
+    shown = without(part, hidden_of(page.emitter, webhook, delivery))
+    return Answer(
+        body=shown.encode("utf-8", "backslashreplace"), content_type="text/plain; charset=utf-8"
+    )
+
+
+def judged(webhook: Webhook | None, delivery: Delivery) -> Explanation | None:
+    """Return how the conditions of a webhook, as they are now, judge the change of a delivery."""
+    if webhook is None or webhook.compiled_conditions is None:
+        return None
+    try:
+        change = Change.from_dict(decode(delivery.payload))
+    except (ValueError, RecursionError, ConfigurationError):
+        return None
+    return webhook.compiled_conditions.explain(change)
+
+
+def _named(page: Page, fields: Mapping[str, str]) -> Delivery:
+    return page.queue.get(fields.get("id", ""))
+
+
+def _document(delivery: Delivery) -> dict[str, Any]:
+    """Return the payload; empty when it is no JSON object."""
+    with contextlib.suppress(ValueError, RecursionError):
+        document = decode(delivery.payload)
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
+def _differences(delivery: Delivery, document: dict[str, Any], hidden: list[str]) -> list[Line]:
+    snapshots = document.get("snapshots")
+    if not isinstance(snapshots, dict) or len(delivery.payload) > LONGEST_COMPARED:
+        return []
+    before, after = snapshots.get("prechange"), snapshots.get("postchange")
+    if before is None and after is None:
+        return []
+    lines = differences(before, after)
+    return [attrs.evolve(line, text=without(line.text, hidden)) for line in lines]
+
+
+def _sent(
+    page: Page, webhook: Webhook | None, delivery: Delivery, hidden: list[str]
+) -> tuple[Sent | None, str]:
+    """Return the last request, or else the next one; and why neither can be shown."""
+    last = next((each for each in reversed(delivery.attempts) if each.method), None)
+    if last is not None and delivery.body is not None:
+        return _recorded(page, last, without(delivery.body, hidden)), ""
+    if webhook is None:
+        return None, "The webhook is gone, and no request was recorded."
+    try:
+        request = page.emitter.preview(webhook, delivery).request
+    except AttemptError as error:
+        return None, f"The request cannot be made: {error}"
+    headers = shown_headers(redact_headers(request.headers), page.right)
+    body = without(request.body.decode(), hidden)
+    return Sent.of(request.method, redact_url(request.url), headers, body), ""
+
+
+def _recorded(page: Page, attempt: Attempt, body: str) -> Sent:
+    headers = shown_headers(attempt.headers, page.right)
+    return Sent.of(attempt.method, attempt.url, headers, body)

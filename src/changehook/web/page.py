@@ -1,0 +1,88 @@
+"""What a view has at hand: the emitter, the request, and what its sender may do."""
+
+from __future__ import annotations
+
+import datetime
+import http
+import logging
+from typing import Any, cast
+
+import attrs
+
+from changehook.emitter import Emitter
+from changehook.errors import printable
+from changehook.interfaces import InspectableQueue
+from changehook.models import utcnow
+from changehook.web.guard import FIELD, Right, check_form
+from changehook.web.rendering import render
+from changehook.web.wsgi import Answer, RefusedRequestError, WebRequest
+
+__all__ = ["Page"]
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """One request for a page, whose sender is known.
+
+    Args:
+        emitter: whose queue and webhooks are shown.
+        request: what was asked.
+        right: what its sender may do.
+        token: what the forms of the page carry.
+        now: aware.
+    """
+
+    emitter: Emitter
+    request: WebRequest
+    right: Right
+    token: str = attrs.field(repr=False)
+    now: datetime.datetime = attrs.field(factory=utcnow)
+
+    @property
+    def queue(self) -> InspectableQueue:
+        """The queue of the emitter."""
+        return cast("InspectableQueue", self.emitter.queue)
+
+    @property
+    def operates(self) -> bool:
+        """Whether the sender may change something."""
+        return self.right == "operate"
+
+    def form(self) -> dict[str, str]:
+        """Return the form that was sent from a page of this mount.
+
+        Raises:
+            RefusedRequestError: it was not, or there is none.
+        """
+        form = self.request.form()
+        check_form(self.request, form)
+        return form
+
+    def require_operate(self) -> None:
+        """Raise RefusedRequestError unless the sender may change something."""
+        if not self.operates:
+            raise RefusedRequestError(
+                http.HTTPStatus.FORBIDDEN,
+                "You may look, and not change anything here. Nothing was changed.",
+            )
+
+    def note(self, what: str) -> None:
+        """Log what was done, and by whom, as the server tells it."""
+        who = str(self.request.environ.get("REMOTE_USER") or "an operator")
+        logger.info("%s by %s", printable(what), printable(who))
+
+    def render(
+        self, template: str, *, status: http.HTTPStatus = http.HTTPStatus.OK, **values: Any
+    ) -> Answer:
+        """Return a page made from a template."""
+        common = {
+            "page": self,
+            "path": self.request.path,
+            "operates": self.operates,
+            "now": self.now,
+            "csrf_field": FIELD,
+            "csrf_token": self.token,
+        }
+        return render(template, {**common, **values}, status)
