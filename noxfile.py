@@ -30,6 +30,11 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
 
 
+def fetch_browser(session: nox.Session) -> None:
+    """Have Playwright download a browser if there is none; without one, tests are skipped."""
+    session.run("python", "tests/browsing.py")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, spelling, and who may import whom."""
@@ -51,6 +56,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test and every example of the documentation; on one Python with the core's coverage."""
     session.install("-e", ".", *group("test"))
+    fetch_browser(session)
     covered = session.python == THIS and not session.posargs
     coverage = ["--cov", "--cov-report=term", "--cov-fail-under=100"] if covered else []
     data = Path(session.create_tmp(), "coverage")
@@ -61,6 +67,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The tests with the oldest versions that pyproject.toml allows."""
     session.install("--resolution=lowest-direct", "-e", ".", *group("test"))
+    fetch_browser(session)
     session.run("pytest", *session.posargs)
 
 
