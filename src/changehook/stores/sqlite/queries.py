@@ -127,7 +127,8 @@ def get(connection: Any, delivery_id: str) -> Delivery | None:
 def count(connection: Any, where: DeliveryFilter) -> int:
     """Return how many deliveries agree with a filter."""
     condition, values = condition_of(where)
-    row = connection.execute(f"SELECT count(*) {FROM} WHERE {condition}", values).fetchone()
+    source = "FROM deliveries d" if where.text is None else FROM
+    row = connection.execute(f"SELECT count(*) {source} WHERE {condition}", values).fetchone()
     return int(row[0])
 
 
