@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import http
 import logging
 import urllib.parse
@@ -17,6 +18,7 @@ from changehook.errors import (
     kind_and_place,
 )
 from changehook.interfaces import InspectableQueue
+from changehook.models import utcnow
 from changehook.web import bulk, deliveries, delivery, overview, webhooks
 from changehook.web.guard import Authorize, guarded, right_of, token_of
 from changehook.web.page import Page
@@ -53,7 +55,12 @@ STATIC = "/static/"
 logger = logging.getLogger(__name__)
 
 
-def inspection_app(emitter: Emitter, *, authorize: Authorize) -> WSGIApp:
+def inspection_app(
+    emitter: Emitter,
+    *,
+    authorize: Authorize,
+    clock: Callable[[], datetime.datetime] = utcnow,
+) -> WSGIApp:
     """Return the operator's page of an emitter, to be mounted in any WSGI server or framework.
 
     It keeps nothing between requests, so that any number of processes may serve it.
@@ -63,6 +70,7 @@ def inspection_app(emitter: Emitter, *, authorize: Authorize) -> WSGIApp:
         authorize: called with the WSGI environ of each request; returns ``"view"`` for whoever may
             look, ``"operate"`` for whoever may also retry, discard, send, and switch webhooks on
             and off, and None for everybody else. What it raises lets nobody in.
+        clock: returns the present moment, aware.
 
     Returns:
         a WSGI application (PEP 3333); it works under any path.
@@ -86,12 +94,18 @@ def inspection_app(emitter: Emitter, *, authorize: Authorize) -> WSGIApp:
         )
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        return guarded(_answer(emitter, authorize, environ)).sent(environ, start_response)
+        answer = _answer(emitter, authorize, clock, environ)
+        return guarded(answer).sent(environ, start_response)
 
     return application
 
 
-def _answer(emitter: Emitter, authorize: Authorize, environ: Environ) -> Answer:
+def _answer(
+    emitter: Emitter,
+    authorize: Authorize,
+    clock: Callable[[], datetime.datetime],
+    environ: Environ,
+) -> Answer:
     """Return the answer to a request; never raises, as a crash report would show what is here."""
     right = right_of(authorize, environ)
     if right is None:
@@ -109,7 +123,7 @@ def _answer(emitter: Emitter, authorize: Authorize, environ: Environ) -> Answer:
         if request.path.startswith(STATIC) and request.method == "GET":
             return asset(request.path.removeprefix(STATIC))
         token, cookie = token_of(request)
-        page = Page(emitter=emitter, request=request, right=right, token=token)
+        page = Page(emitter=emitter, request=request, right=right, token=token, now=clock())
         return _viewed(page).plus(*cookie)
     except RefusedRequestError as error:
         return Answer(

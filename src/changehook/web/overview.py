@@ -203,11 +203,12 @@ def _failed_in(hours: Iterable[HourlyOutcome]) -> datetime.datetime | None:
 
 def _failures(page: Page, names: Sequence[str]) -> dict[str, Delivery]:
     """Return the last delivery with an error of these webhooks: those among the newest of all, and
-    a bounded number that a store has to look up."""
+    a bounded number that a durable store has indices to look up by."""
     newest = page.queue.find(DeliveryFilter(with_error=True), limit=FAILURES)
     found = {each.webhook: each for each in reversed(newest)}
-    missing = [name for name in names if name not in found]
-    for name in missing[: LOOK_UPS if page.queue.store is not None else 0]:
+    store = page.queue.store
+    looked_up = LOOK_UPS if store is not None and store.durable else 0
+    for name in [name for name in names if name not in found][:looked_up]:
         for each in page.queue.find(DeliveryFilter(webhook=name, with_error=True), limit=1):
             found[name] = each
     return found

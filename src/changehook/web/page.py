@@ -12,7 +12,6 @@ import attrs
 from changehook.emitter import Emitter
 from changehook.errors import printable
 from changehook.interfaces import InspectableQueue
-from changehook.models import utcnow
 from changehook.web.guard import FIELD, Right, check_form
 from changehook.web.rendering import render
 from changehook.web.wsgi import Answer, RefusedRequestError, WebRequest
@@ -38,7 +37,7 @@ class Page:
     request: WebRequest
     right: Right
     token: str = attrs.field(repr=False)
-    now: datetime.datetime = attrs.field(factory=utcnow)
+    now: datetime.datetime
 
     @property
     def queue(self) -> InspectableQueue:

@@ -52,7 +52,7 @@ if (bulk) {
     bulk.querySelector(".progress").hidden = false;
     try {
       for (;;) {
-        const answer = await fetch(bulk.action, {
+        const answer = await fetch(bulk.getAttribute("action"), {
           method: "POST",
           headers: { Accept: "application/json" },
           body: new URLSearchParams(new FormData(bulk)),
@@ -67,7 +67,6 @@ if (bulk) {
         bulk.querySelector("progress").value = state.seen;
         bulk.querySelector("output").textContent = `${number(state.seen)} of ${number(total)}`;
         if (state.over) {
-          bulk.noValidate = true;
           HTMLFormElement.prototype.submit.call(bulk); // the last slice is empty, and says how it ended
           return;
         }
