@@ -70,6 +70,7 @@ def work(page: Page) -> Answer:
     give_up = time.monotonic() + (QUICK if is_script else PATIENT)
     act = _actor(page, action)
     where = search.where(page.now)
+    progress = _slice(page, where, progress, act)
     while not progress.is_over and time.monotonic() < give_up:
         progress = _slice(page, where, progress, act)
     if progress.is_over:
