@@ -155,8 +155,13 @@ def _differences(delivery: Delivery, document: dict[str, Any], hidden: list[str]
     before, after = snapshots.get("prechange"), snapshots.get("postchange")
     if before is None and after is None:
         return []
-    lines = differences(before, after)
+    # Of an object that was created or deleted, each part stands on a line of its own.
+    lines = differences(_or_empty(before, after), _or_empty(after, before))
     return [attrs.evolve(line, text=without(line.text, hidden)) for line in lines]
+
+
+def _or_empty(snapshot: Any, other: Any) -> Any:
+    return {} if snapshot is None and isinstance(other, dict) else snapshot
 
 
 def _sent(
