@@ -36,6 +36,10 @@ NAMED = (
     "changehook.templates.HeaderTemplates.render",
     "changehook.templates.URLTemplate.render",
     "changehook.transport.HTTPTransport.send",
+    "changehook.web.searches.Search.where",
+    "changehook.web.searches.position_of",
+    "changehook.web.wsgi.WebRequest.cookie",
+    "changehook.web.wsgi.WebRequest.form",
 )
 SEEDS = [
     pytest.param(name, seed, id=f"{name}-{seed.name}")
