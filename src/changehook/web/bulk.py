@@ -73,8 +73,8 @@ def work(page: Page) -> Answer:
     progress = _slice(page, where, progress, act)
     while not progress.is_over and time.monotonic() < give_up:
         progress = _slice(page, where, progress, act)
-    if progress.is_over:
-        page.note(f"{progress.done} deliveries were {ACTIONS[action]} ({search.words})")
+    if done := progress.done - _number(form, "done"):
+        page.note(f"{done} deliveries were {ACTIONS[action]} ({search.words})")
     if is_script:
         document = {
             "seen": progress.seen,

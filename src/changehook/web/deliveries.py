@@ -10,6 +10,7 @@ from changehook.web.wsgi import Answer
 __all__ = ["ERROR_CLASSES", "show"]
 
 PAGE = 50
+SUGGESTED = 200
 ERROR_CLASSES = (
     "status",
     "timeout",
@@ -52,6 +53,6 @@ def show(page: Page) -> Answer:
         counts=page.queue.counts(),
         tabs=TABS,
         errors=ERROR_CLASSES,
-        webhook_names=sorted(webhook.name for webhook in webhooks),
-        models=sorted({name for webhook in webhooks for name in webhook.object_types}),
+        webhook_names=sorted(webhook.name for webhook in webhooks)[:SUGGESTED],
+        models=sorted({name for each in webhooks for name in each.object_types})[:SUGGESTED],
     )

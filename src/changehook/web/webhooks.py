@@ -18,7 +18,7 @@ from changehook.errors import (
     EncodingError,
 )
 from changehook.exchange import redact_headers, redact_url
-from changehook.explanations import WebhookExplanation
+from changehook.explanations import WebhookExplanation, explain
 from changehook.inspection import DeliveryFilter
 from changehook.models import Change
 from changehook.web.delivery import Sent
@@ -177,8 +177,10 @@ def _chosen(page: Page, form: Mapping[str, str]) -> tuple[Change, Delivery | Non
 
 
 def _tried(page: Page, webhook: Webhook, change: Change, past: Delivery | None) -> Trial:
-    explanations = page.emitter.explain(**attrs.asdict(change, recurse=False))
-    explanation = next(each for each in explanations if each.webhook == webhook.name)
+    source = page.emitter.webhooks
+    listens = any(each.name == webhook.name for each in source.select(change.event, change.model))
+    disabled = page.emitter.disabled().get(webhook.name)
+    explanation = explain(webhook, change, listens, disabled)
     try:
         # What was added to a past change, under context, is rendered as it was.
         asked = change if past is None else attrs.evolve(past, body=None)

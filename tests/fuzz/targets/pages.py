@@ -15,7 +15,7 @@ from changehook.testing import RecordingTransport
 from changehook.web import inspection_app
 from changehook.web.guard import COOKIE
 
-INPUTS = 15_000
+INPUTS = 8_000
 TOKEN = "t" * 43
 WORDS = (
     *("GET", "POST", "HEAD", "/deliveries?", "/delivery?id=", "/text?part=", "/webhook?name="),
