@@ -41,6 +41,7 @@ from changehook.models import utcnow
 from changehook.queues.rq import RQQueue, perform
 from changehook.queues.rq.jobs import BATCH, job_id_of
 from changehook.queues.rq.posting import Poster
+from changehook.queues.rq.registries import Registries
 from changehook.queues.stored import StoredQueue
 from changehook.testing import FakeClock, InspectableQueueContract
 from changehook.testing.deliveries import (
@@ -1628,3 +1629,20 @@ def test_given_up_errors_say_which_and_why(native):
     assert f"{GivenUpError.__name__}: delivery {delivery.id} to webhook contract is failed" in text
     assert "Z\\u00fcrich" not in text
     assert "Zürich" not in text
+
+
+def test_what_moves_to_a_job_of_its_own_meanwhile_is_found(native, monkeypatch):
+    """Between the look for its own job and that for the one of several that it was in."""
+    queue = native(batch=10)
+    first, second = make_delivery(), make_delivery()
+    queue.put([first, second])
+    book = queue._book
+    job, delivery = book._got(first.id)
+
+    def too_late(_, delivery_id):
+        monkeypatch.undo()
+        assert book._moved_out(job, delivery, delivery.retried(utcnow()))
+
+    monkeypatch.setattr(Registries, "carrying", too_late)
+    assert queue.get(first.id).reason == "retried by hand"
+    assert queue.get(second.id) == second

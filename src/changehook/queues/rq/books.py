@@ -119,11 +119,12 @@ class RegistryBook:
                     yield job, delivery
 
     def _got(self, delivery_id: str) -> tuple[Job, Delivery]:
-        job = self._registries.carrying(str(delivery_id))
-        for delivery in () if job is None else jobs.view(job, self._registries.clock()):
-            if delivery.id == delivery_id:
-                assert job is not None
-                return job, delivery
+        for _ in range(2):  # it may move from a job of several to its own between two looks
+            job = self._registries.carrying(str(delivery_id))
+            for delivery in () if job is None else jobs.view(job, self._registries.clock()):
+                if delivery.id == delivery_id:
+                    assert job is not None
+                    return job, delivery
         raise DeliveryNotFoundError(f"no delivery {delivery_id!r} is kept")
 
     def _resting(
