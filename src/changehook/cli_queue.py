@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import functools
-import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -16,11 +14,17 @@ from typing import Any
 import attrs
 
 from changehook.arguments import Add, Parser, command, count, duration, moment, of_options
-from changehook.deliveries import Delivery, DeliveryStatus
+from changehook.deliveries import DeliveryStatus
 from changehook.encoding import isoformat
 from changehook.errors import ConfigurationError, DeliveryNotFoundError, QueueError
-from changehook.inspection import DeliveryFilter, DisabledWebhook, Retention
-from changehook.interfaces import Position
+from changehook.inspection import (
+    DeliveryFilter,
+    DisabledWebhook,
+    Position,
+    Retention,
+    cursor_of,
+    position_of,
+)
 from changehook.models import utcnow
 from changehook.printing import DONE, NO, Progress, answer, complain, put_out, terminal_width
 from changehook.queues.stored import StoredQueue
@@ -41,7 +45,6 @@ WHICH = (
     "write which deliveries: their ids; or options such as --status failed; or --all: one of these"
 )
 NONE_AGREE = "no deliveries agree with this filter"
-_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 _Act = Callable[..., int]
 
@@ -125,18 +128,10 @@ def _lifetime(text: str) -> float | None:
 
 
 def _cursor(text: str) -> Position:
-    at, _, delivery_id = text.partition("/")
     try:
-        found = datetime.datetime.fromisoformat(at)
-        if found.tzinfo and isoformat(found) == at and _ID.fullmatch(delivery_id):
-            return found, delivery_id
-    except (ValueError, OverflowError):
-        pass
-    raise argparse.ArgumentTypeError("expected what a page before named as its end")
-
-
-def _cursor_of(delivery: Delivery) -> str:
-    return f"{isoformat(delivery.created_at)}/{delivery.id}"
+        return position_of(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 @contextlib.contextmanager
@@ -171,7 +166,7 @@ def _list(options: argparse.Namespace) -> int:
         found = queue.find(where, limit=options.limit + 1, after=options.after)
         kept = queue.counts()
     page = found[: options.limit]
-    cursor = _cursor_of(page[-1]) if len(found) > len(page) else None
+    cursor = cursor_of(page[-1]) if len(found) > len(page) else None
     text = listing(page, utcnow(), terminal_width()) if page else _nothing(kept)
     if cursor:
         text += f"\nThere is more. The next page: the same words and --after {shlex.quote(cursor)}"

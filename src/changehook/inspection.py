@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -23,11 +24,13 @@ __all__ = [
     "Retention",
     "WebhookTally",
     "WorkerHeartbeat",
+    "cursor_of",
     "due_ones",
     "figures_of",
     "fresh_ones",
     "last_error_class",
     "may_be_claimed",
+    "position_of",
 ]
 
 Position = tuple[datetime.datetime, str]
@@ -35,6 +38,8 @@ Position = tuple[datetime.datetime, str]
 
 DAY = 86400.0
 ALIVE_FOR = 60.0
+
+_ID = re.compile(r"[\x21-\x7e]{1,200}")
 SWEEPER = "sweeper"
 """The ``worker`` of the heartbeat of whoever tells a broker what is due; it performs nothing."""
 
@@ -131,6 +136,27 @@ class DeliveryFilter:
 
 def _is_failing(delivery: Delivery) -> bool:
     return delivery.status is DeliveryStatus.PENDING and delivery.attempt_number > 0
+
+
+def cursor_of(delivery: Delivery) -> str:
+    """Return the position of a delivery as text: where a page ends."""
+    return f"{isoformat(delivery.created_at)}/{delivery.id}"
+
+
+def position_of(cursor: str) -> Position:
+    """Return the position that ``cursor_of`` wrote.
+
+    Raises:
+        ConfigurationError: the text is none.
+    """
+    at, _, delivery_id = cursor.partition("/")
+    try:
+        found = datetime.datetime.fromisoformat(at)
+        if found.tzinfo and isoformat(found) == at and _ID.fullmatch(delivery_id):
+            return found, delivery_id
+    except (ValueError, OverflowError):
+        pass
+    raise ConfigurationError("expected what a page before named as its end")
 
 
 def last_error_class(delivery: Delivery) -> str | None:

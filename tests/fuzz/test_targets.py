@@ -37,7 +37,7 @@ NAMED = (
     "changehook.templates.URLTemplate.render",
     "changehook.transport.HTTPTransport.send",
     "changehook.web.searches.Search.where",
-    "changehook.web.searches.position_of",
+    "changehook.inspection.position_of",
     "changehook.web.wsgi.WebRequest.cookie",
     "changehook.web.wsgi.WebRequest.form",
 )

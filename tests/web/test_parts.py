@@ -16,7 +16,7 @@ from changehook.web.charts import HEIGHT, HOURS, columns, spans, top_of
 from changehook.web.curl import LONGEST_ARGUMENT, curl_command
 from changehook.web.differences import MOST_LINES, differences
 from changehook.web.rendering import lasting, pretty, took
-from changehook.web.searches import Search, position_of
+from changehook.web.searches import Search, after_of
 from changehook.web.wsgi import RefusedRequestError
 
 NOW, HOUR = operated.NOW, operated.HOUR
@@ -211,7 +211,7 @@ def test_a_time_that_is_none_says_what_to_write(text):
 )
 def test_a_cursor_that_is_none_is_refused(text):
     with pytest.raises(RefusedRequestError, match="after: expected"):
-        position_of(text)
+        after_of({"after": text})
 
 
 # Words

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from changehook.inspection import DeliveryFilter
-from changehook.interfaces import Position
+from changehook.deliveries import DeliveryStatus
+from changehook.inspection import DeliveryFilter, Position, cursor_of
 from changehook.web.page import Page
-from changehook.web.searches import Search, cursor_of, position_of
+from changehook.web.searches import Search, after_of
 from changehook.web.wsgi import Answer, RefusedRequestError
 
 __all__ = ["ACTIONS", "confirm", "work"]
@@ -41,18 +41,27 @@ def confirm(page: Page) -> Answer:
     page.require_operate()
     action = _action(page.request.query)
     search = Search.of(page.request.query).fixed(page.now)
-    total = page.queue.count(search.where(page.now))
+    counts = _counts(page, search.where(page.now))
     return page.render(
         "bulk.html",
         action=action,
         done_word=ACTIONS[action],
         search=search,
-        total=total,
+        until=search.where(page.now).until,
+        counts=counts,
+        total=sum(counts.values()),
         seen=0,
         done=0,
         after="",
         state="asked",
     )
+
+
+def _counts(page: Page, where: DeliveryFilter) -> dict[DeliveryStatus, int]:
+    """Return how many deliveries of each status agree with a filter."""
+    status = DeliveryStatus.PENDING if where.failing else where.status
+    statuses = list(DeliveryStatus) if status is None else [status]
+    return {each: page.queue.count(attrs.evolve(where, status=each)) for each in statuses}
 
 
 def work(page: Page) -> Answer:
@@ -64,7 +73,7 @@ def work(page: Page) -> Answer:
     progress = _Progress(
         seen=_number(form, "seen"),
         done=_number(form, "done"),
-        after=position_of(form.get("after", "")),
+        after=after_of(form),
         cursor=form.get("after", ""),
     )
     give_up = time.monotonic() + (QUICK if is_script else PATIENT)
@@ -88,6 +97,8 @@ def work(page: Page) -> Answer:
         action=action,
         done_word=ACTIONS[action],
         search=search,
+        until=search.where(page.now).until,
+        counts={},
         total=max(_number(form, "total"), progress.seen),
         seen=progress.seen,
         done=progress.done,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from changehook.deliveries import DeliveryStatus
+from changehook.inspection import cursor_of
 from changehook.web.page import Page
-from changehook.web.searches import FAILING, WITH_ERROR, Search, cursor_of, position_of
+from changehook.web.searches import FAILING, WITH_ERROR, Search, after_of
 from changehook.web.wsgi import Answer
 
 __all__ = ["ERROR_CLASSES", "show"]
@@ -38,7 +39,7 @@ TABS = (
 def show(page: Page) -> Answer:
     """Show a page of the deliveries that agree with the filter, newest first."""
     search = Search.of(page.request.query)
-    after = position_of(page.request.query.get("after", ""))
+    after = after_of(page.request.query)
     where = search.where(page.now)
     found = page.queue.find(where, limit=PAGE + 1, after=after)
     shown = found[:PAGE]

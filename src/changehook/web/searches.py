@@ -12,14 +12,13 @@ from typing import Any
 import attrs
 
 from changehook.arguments import duration
-from changehook.deliveries import Delivery, DeliveryStatus
+from changehook.deliveries import DeliveryStatus
 from changehook.encoding import isoformat
 from changehook.errors import ConfigurationError
-from changehook.inspection import DeliveryFilter
-from changehook.interfaces import Position
+from changehook.inspection import DeliveryFilter, Position, position_of
 from changehook.web.wsgi import RefusedRequestError
 
-__all__ = ["FAILING", "WITH_ERROR", "Search", "cursor_of", "link", "position_of"]
+__all__ = ["FAILING", "WITH_ERROR", "Search", "after_of", "link"]
 
 FAILING, WITH_ERROR = "failing", "with-error"
 _HOW = "write how long ago, such as 24h, or ISO 8601, such as 2026-01-31T12:00"
@@ -118,38 +117,27 @@ class Search:
 
     @property
     def words(self) -> str:
-        """The search in words, for whoever is asked to confirm something."""
+        """The search in words but for its end, for whoever is asked to confirm something."""
         status = {FAILING: "failing", WITH_ERROR: "with an error"}.get(self.status, self.status)
         named = {
             "of webhook": self.webhook,
             "of model": self.model,
             "with error": self.error,
             "since": self.since,
-            "until": self.until,
             "with text": self.text,
         }
         parts = [f"{name} {value}" for name, value in named.items() if value]
         return ", ".join([status or "all deliveries", *parts])
 
 
-def cursor_of(delivery: Delivery) -> str:
-    """Return where a page ends, as the field ``after`` of the next one."""
-    return f"{isoformat(delivery.created_at)}/{delivery.id}"
-
-
-def position_of(cursor: str) -> Position | None:
-    """Return the position that a cursor names; None for the beginning.
+def after_of(fields: Mapping[str, str]) -> Position | None:
+    """Return where the page before ended, as the field ``after`` says; None for the beginning.
 
     Raises:
-        RefusedRequestError: it names none.
+        RefusedRequestError: it does not say that.
     """
-    if not cursor:
-        return None
-    at, _, delivery_id = cursor.partition("/")
+    cursor = fields.get("after", "")
     try:
-        found = datetime.datetime.fromisoformat(at)
-        if found.tzinfo and delivery_id:
-            return found.astimezone(datetime.UTC), delivery_id
-    except (ValueError, OverflowError):
-        pass
-    raise _refused("after: expected what a page before named as its end.")
+        return position_of(cursor) if cursor else None
+    except ConfigurationError as error:
+        raise _refused(f"after: {error}.") from None

@@ -33,7 +33,14 @@ __all__ = ["show", "show_all", "switch", "try_out"]
 
 PAST = 10
 LONGEST_REASON = 500
-FIELDS = ("http_content_type", "signatures", "secret", "timeout", "retry", "ssl_verification")
+FIELDS = {
+    "http_content_type": "Content type",
+    "signatures": "Signatures",
+    "secret": "Secret",
+    "timeout": "Timeout",
+    "retry": "Retry",
+    "ssl_verification": "Certificate checked",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +124,7 @@ def _shown(
         row=row,
         document=document,
         conditions=json.dumps(document["conditions"], indent=2, ensure_ascii=False),
-        settings={name: document[name] for name in FIELDS},
+        settings={words: document[name] for name, words in FIELDS.items()},
         past=_past(page, webhook),
         form=form,
         trial=trial,
