@@ -17,5 +17,5 @@ html_title = f"changehook {release}"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
