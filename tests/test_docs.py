@@ -22,6 +22,7 @@ from jinja2.runtime import LoopContext
 
 import changehook
 import changehook.testing
+import changehook.web
 from changehook import (
     Emitter,
     InMemoryQueue,
@@ -57,6 +58,7 @@ from changehook.models import Change
 from changehook.network import NetworkPolicy, destination
 from changehook.signing import SCHEMES
 from changehook.sources import load_webhooks
+from changehook.web import wsgi
 from changehook.webhooks import Webhook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,6 +110,7 @@ def blocks(language: str) -> list[Any]:
     [
         *(f"changehook.{name}" for name in changehook.__all__),
         *(f"changehook.testing.{name}" for name in changehook.testing.__all__),
+        *(f"changehook.web.{name}" for name in changehook.web.__all__),
     ],
 )
 def test_every_public_name_has_its_entry_in_the_reference(name: str) -> None:
@@ -270,6 +273,8 @@ def test_the_security_policy_states_every_limit() -> None:
         parameter(ThreadPoolQueue, "workers"),
         idle.MAX_IDLE_IN_ALL,
         idle.IDLE_SECONDS,
+        wsgi.LONGEST_FORM,
+        wsgi.MOST_FIELDS,
         signing.MOST_SIGNATURES,
         parameter(verify, "tolerance"),
     ]
