@@ -38,7 +38,6 @@ Position = tuple[datetime.datetime, str]
 
 DAY = 86400.0
 ALIVE_FOR = 60.0
-
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
 SWEEPER = "sweeper"
 """The ``worker`` of the heartbeat of whoever tells a broker what is due; it performs nothing."""
@@ -149,8 +148,8 @@ def position_of(cursor: str) -> Position:
     Raises:
         ConfigurationError: the text is none.
     """
-    at, _, delivery_id = cursor.partition("/")
     try:
+        at, _, delivery_id = cursor.partition("/")
         found = datetime.datetime.fromisoformat(at)
         if found.tzinfo and isoformat(found) == at and _ID.fullmatch(delivery_id):
             return found, delivery_id

@@ -32,6 +32,7 @@ from changehook.web import Right, inspection_app
 PAGES = {
     "overview": "/",
     "deliveries": "/deliveries",
+    "troubled": "/deliveries?status=with-error",
     "empty": "/deliveries?text=nowhere",
     "delivery": None,
     "failing": None,
@@ -513,7 +514,7 @@ def test_what_is_empty_says_what_to_do_next(tmp_path, serve, visit, javascript):
 @pytest.mark.parametrize("name", ["overview", "deliveries", "delivery", "webhook", "bulk"])
 def test_screenshots(day_url, past, visit, screenshot, name, scheme):
     """Pictures for the documentation; ``CHANGEHOOK_SCREENSHOTS=docs/images`` puts them there."""
-    which = "failing" if name == "delivery" else name
+    which = {"delivery": "failing", "deliveries": "troubled"}.get(name, name)
     page = visit(f"{day_url}{address_of(which, past)}", scheme=scheme, timezone="Europe/Amsterdam")
     if name == "webhook":
         page.get_by_role("button", name="Dry run").click()
