@@ -54,7 +54,8 @@ def _ui(options: argparse.Namespace) -> int:
     """
     emitter = _imported(options) if options.emitter else _built(options)
     key = secrets.token_urlsafe(24)
-    with contextlib.closing(emitter), _listening(emitter, options.port, key) as server:
+    with contextlib.closing(emitter), _listening(options.port) as server:
+        server.set_app(_Keyed(emitter, key, server.server_port))
         url = f"http://{HOST}:{server.server_port}/?{KEY}={key}"
         answer(options, {"url": url}, f"Open {url}\nCONTROL-C stops it.")
         with contextlib.suppress(KeyboardInterrupt):
@@ -82,17 +83,15 @@ def _imported(options: argparse.Namespace) -> Emitter:
     return emitter
 
 
-def _listening(emitter: Emitter, port: int, key: str) -> _Server:
+def _listening(port: int) -> _Server:
     if not 0 <= port <= 65535:
         raise ConfigurationError("--port: expected a port from 0 to 65535")
     try:
-        server = _Server((HOST, port), _Handler)
+        return _Server((HOST, port), _Handler)
     except OSError as error:
         hint = "; choose another with --port" if error.errno == errno.EADDRINUSE else ""
         reason = f"cannot listen on port {port} of {HOST}: {error.strerror}"
         raise ChangehookError(f"{reason}{hint}") from None
-    server.set_app(_Keyed(emitter, key, server.server_port))
-    return server
 
 
 class _Keyed:
