@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import http.cookiejar
 import json
 import re
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ from changehook.stores.sqlite import SQLiteStore
 from changehook.testing.deliveries import failed, make_delivery, until
 
 LIMIT = 60.0
-LINK = re.compile(r"Open (http://127\.0\.0\.1:([0-9]+)/\?key=([\w-]{32}))\n")
+LINK = re.compile(r"Open (http://127\.0\.0\.1:([0-9]+)/([\w-]{32})/)\n")
+COOKIE = re.compile(r"changehook_csrf=[\w-]{43}; HttpOnly; SameSite=Lax")
 TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
 APPLICATION = """
 from changehook import Emitter, InMemoryQueue, NetworkPolicy, Queue, ThreadPoolQueue, Webhook
@@ -119,7 +122,7 @@ class Shown:
         return self.process.stdout.readline()
 
     def ask(self, address: str, form: dict[str, str] | None = None, **headers: str) -> Answered:
-        """Send a request, and return the answer."""
+        """Send a request, and return the answer, which sets no cookie but that of the forms."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
         with contextlib.closing(connection):
             body = None if form is None else urllib.parse.urlencode(form)
@@ -127,11 +130,13 @@ class Shown:
                 headers["Content-Type"] = "application/x-www-form-urlencoded"
             connection.request("GET" if body is None else "POST", address, body, headers)
             response = connection.getresponse()
+            given = response.headers.get_all("Set-Cookie", [])
+            assert all(COOKIE.fullmatch(each) and self.key not in each for each in given)
             return Answered(response.status, dict(response.getheaders()), response.read().decode())
 
-    def cookie(self) -> str:
-        """Open the link, and return the cookie that it gives."""
-        return self.ask(f"/?key={self.key}").cookies
+    def open(self, path: str, form: dict[str, str] | None = None, **headers: str) -> Answered:
+        """Send a request for what is below the key, and return the answer."""
+        return self.ask(f"/{self.key}{path}", form, **headers)
 
     def done(self, *, stop: bool = True) -> tuple[int, str, str]:
         """Stop it; return its code and what else it printed."""
@@ -166,39 +171,48 @@ def page(start: Start, path: str, store: SQLiteStore) -> Shown:
     return start(path).opened()
 
 
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver that answers 200."""
+    with Receiver(port=0, output=lambda text: None) as receiver:
+        yield receiver
+
+
 # What it shows, and what it does
 
 
 def test_the_link_leads_to_the_overview(page: Shown) -> None:
-    """The key of the link becomes a cookie, and the address that it leads to holds it no more."""
-    answer = page.ask(f"/?key={page.key}")
-    assert (answer.status, answer.headers["Location"]) == (303, "./")
-    name = f"changehook_{page.port}"
-    expected = f"{name}={page.key}; HttpOnly; SameSite=Strict; Path=/"
-    assert answer.headers["Set-Cookie"] == expected
-    overview = page.ask("/", Cookie=answer.cookies)
+    """The link is the overview, which does not say the key; its links are relative."""
+    overview = page.open("/")
     assert overview.status == 200
     assert "<title>Overview" in overview.text
     assert page.key not in overview.text
+    assert overview.headers["Referrer-Policy"] == "no-referrer"
+    assert page.open("/static/page.css").status == 200
+
+
+def test_the_slash_is_added(page: Shown) -> None:
+    """Without it the link leads to the one with it, and no cookie is given for the path above."""
+    answer = page.open("")
+    assert (answer.status, answer.headers["Location"]) == (303, f"{page.key}/")
+    assert answer.cookies == ""
 
 
 def test_the_name_localhost_is_as_good(page: Shown) -> None:
     """Whoever types localhost sees the same."""
-    host = f"localhost:{page.port}"
-    cookie = page.ask(f"/?key={page.key}", Host=host).cookies
-    assert page.ask("/", Host=host, Cookie=cookie).status == 200
+    assert page.open("/", Host=f"localhost:{page.port}").status == 200
 
 
 def test_a_retry_makes_a_delivery_due(page: Shown, store: SQLiteStore) -> None:
     """A form of the page, with its token, changes what the file keeps; nothing is sent by it."""
-    cookie = page.cookie()
-    shown = page.ask("/delivery?id=msg_1", Cookie=cookie)
+    shown = page.open("/delivery?id=msg_1")
     token = TOKEN.search(shown.text)
     assert token
     form = {"id": "msg_1", "action": "retry", "csrf": token[1]}
-    assert page.ask("/delivery", form, Cookie=cookie).status == 403
+    assert page.open("/delivery", form).status == 403
+    assert page.ask("/delivery", form, Cookie=shown.cookies).status == 403
     assert kept(store).status is DeliveryStatus.FAILED
-    answer = page.ask("/delivery", form, Cookie=f"{cookie}; {shown.cookies}")
+    answer = page.open("/delivery", form, Cookie=shown.cookies)
     assert (answer.status, answer.headers["Location"]) == (303, "delivery?id=msg_1&done=retry")
     found = kept(store)
     assert (found.status, len(found.attempts)) == (DeliveryStatus.PENDING, 1)
@@ -212,14 +226,13 @@ def test_it_shows_webhooks_of_a_file_as_it_is_now(
 ) -> None:
     """Definitions are those of FILE, which is read again."""
     page = start(path, file).opened()
-    cookie = page.cookie()
-    assert page.ask("/webhook?name=log", Cookie=cookie).status == 200
+    assert page.open("/webhook?name=log").status == 200
     text = Path(file).read_text().replace('"log"', '"other"')
     fresh = Path(file).with_suffix(".new")
     fresh.write_text(text)
     fresh.replace(file)
-    assert until(lambda: page.ask("/webhook?name=other", Cookie=cookie).status == 200)
-    assert page.ask("/webhook?name=log", Cookie=cookie).status == 404
+    assert until(lambda: page.open("/webhook?name=other").status == 200)
+    assert page.open("/webhook?name=log").status == 404
     code, out, err = page.done()
     assert (code, out) == (0, "")
     assert "Traceback" not in err
@@ -234,8 +247,9 @@ def test_the_link_as_json(start: Start, path: str, store: SQLiteStore) -> None:
     (url,) = json.loads("".join(lines)).values()
     parts = urllib.parse.urlsplit(url)
     assert (parts.scheme, parts.hostname) == ("http", "127.0.0.1")
-    page.port = parts.port or 0
-    assert page.ask(f"/?{parts.query}").status == 303
+    page.port, page.key = parts.port or 0, parts.path.strip("/")
+    assert (len(page.key), parts.path, parts.query) == (32, f"/{page.key}/", "")
+    assert page.ask(parts.path).status == 200
     assert page.done() == (0, "", "")
 
 
@@ -249,13 +263,12 @@ def test_control_c_stops_it(page: Shown, store: SQLiteStore) -> None:
 
 def test_a_browser_that_hangs_up_is_no_trouble(page: Shown) -> None:
     """It goes on, and says nothing."""
-    cookie = page.cookie()
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", page.port)) as gone:
-            request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nCookie: {cookie}\r\n\r\n"
+            request = f"GET /{page.key}/ HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n\r\n"
             gone.sendall(request.encode())
             gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    assert page.ask("/", Cookie=cookie).status == 200
+    assert page.open("/").status == 200
     assert page.done() == (0, "", "")
 
 
@@ -269,34 +282,38 @@ def test_it_listens_on_one_address_of_this_machine(page: Shown) -> None:
             socket.create_connection((address, page.port), timeout=LIMIT)
 
 
-@pytest.mark.parametrize("address", ["/", "/deliveries", "/delivery?id=msg_1", "/static/page.css"])
 @pytest.mark.parametrize(
-    "given", ["nothing", "wrong", "empty", "prefix", "other name", "not ASCII", "key as token"]
+    "mount",
+    [
+        "",
+        "/",
+        "/" + "x" * 32,
+        "/{short}",
+        "/{key}x",
+        "/x/{key}",
+        "x/{key}",
+        "http://127.0.0.1/{key}",
+        "/%C3%A9",
+        "/%ff",
+    ],
 )
-def test_without_the_key_nothing_is_shown(page: Shown, address: str, given: str) -> None:
-    """A request without the cookie, or with a wrong one, learns nothing."""
-    name = f"changehook_{page.port}"
-    cookies = {
-        "nothing": "",
-        "wrong": f"{name}={'x' * 32}",
-        "empty": f"{name}=",
-        "prefix": f"{name}={page.key[:-1]}",
-        "other name": f"changehook_1={page.key}",
-        "not ASCII": f"{name}=é",
-        "key as token": f"changehook_csrf={page.key}",
-    }
-    answer = page.ask(address, Cookie=cookies[given])
-    assert (answer.status, answer.text) == (403, "You may not see this page.\n")
-    assert "Set-Cookie" not in answer.headers
+def test_without_the_key_nothing_is_shown(page: Shown, mount: str) -> None:
+    """A request without the key as its first segment, or with a wrong one, learns nothing."""
+    mount = mount.format(key=page.key, short=page.key[:-1])
+    for below in ("", "/", "/deliveries", "/delivery?id=msg_1", "/static/page.css"):
+        answer = page.ask(f"{mount}{below}" or "*")
+        assert (answer.status, answer.text) == (403, "You may not see this page.\n")
+        assert answer.cookies == ""
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["key=", "key=wrong", "key=%C3%A9", "key=%ff", "KEY={key}", "key={key}x", "key=a&{key}"],
-)
-def test_a_wrong_key_gives_no_cookie(page: Shown, query: str) -> None:
-    """A link with another key leads nowhere."""
-    answer = page.ask(f"/?{query.format(key=page.key)}")
+def test_the_key_counts_in_the_path_only(page: Shown) -> None:
+    """The key in a query, a cookie or another header opens nothing, nor does a header that has the
+    name of what lets a request in."""
+    cookie = f"changehook_{page.port}={page.key}; changehook_csrf={page.key}; key={page.key}"
+    headers = {"Cookie": cookie, "Referer": f"http://127.0.0.1:{page.port}/{page.key}/"}
+    headers |= {"Authorization": f"Bearer {page.key}", "Script-Name": f"/{page.key}"}
+    headers |= {"changehook.right": "operate"}
+    answer = page.ask(f"/?key={page.key}", **headers)
     assert (answer.status, answer.cookies) == (403, "")
 
 
@@ -305,36 +322,43 @@ def test_a_wrong_key_gives_no_cookie(page: Shown, query: str) -> None:
 )
 def test_a_foreign_name_is_refused(page: Shown, store: SQLiteStore, host: str) -> None:
     """A site whose name leads to this machine gets nothing, also with the key and the cookie."""
-    cookie, host = page.cookie(), host.format(port=page.port)
-    answer = page.ask(f"/?key={page.key}", Host=host)
+    host = host.format(port=page.port)
+    answer = page.open("/", Host=host)
     assert (answer.status, answer.cookies) == (403, "")
-    assert page.ask("/", Host=host, Cookie=cookie).status == 403
-    shown = page.ask("/delivery?id=msg_1", Cookie=cookie)
+    shown = page.open("/delivery?id=msg_1")
     token = TOKEN.search(shown.text)
     assert token
     form = {"id": "msg_1", "action": "discard", "csrf": token[1]}
-    both = f"{cookie}; {shown.cookies}"
-    assert page.ask("/delivery", form, Host=host, Cookie=both).status == 403
+    assert page.open("/delivery", form, Host=host, Cookie=shown.cookies).status == 403
     assert kept(store)
 
 
+def test_a_neighbour_on_another_port_gets_nothing(page: Shown, receiver: Receiver) -> None:
+    """A browser sends cookies to every port of a host: those of the page are for its path only."""
+    jar = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar)
+    )
+    for path in ("", "/", "/delivery?id=msg_1", "/static/page.css"):
+        browser.open(f"http://127.0.0.1:{page.port}/{page.key}{path}", timeout=LIMIT).close()
+    assert [(cookie.name, cookie.path) for cookie in jar] == [("changehook_csrf", f"/{page.key}")]
+    for path in ("/", "/hooks/", "/" + "x" * 32):
+        browser.open(f"{receiver.url}{path}", timeout=LIMIT).close()
+    assert len(receiver.requests) == 3
+    for request in receiver.requests:
+        assert "cookie" not in {name.lower() for name, _ in request.headers}
+        assert page.key not in str((request.request_line, request.headers))
+
+
 def test_two_of_them_do_not_mix(start: Start, path: str, store: SQLiteStore) -> None:
-    """Each has a key and a cookie of its own, and both can be open in one browser."""
+    """Each has a key of its own, which opens no other."""
     one, two = start(path).opened(), start(path).opened()
     assert one.key != two.key
-    both = f"{one.cookie()}; {two.cookie()}"
-    assert one.ask("/", Cookie=both).status == two.ask("/", Cookie=both).status == 200
-    assert two.ask("/", Cookie=one.cookie()).status == 403
+    assert one.open("/").status == two.open("/").status == 200
+    assert two.ask(f"/{one.key}/").status == one.ask(f"/{two.key}/").status == 403
 
 
 # The emitter of an application
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A receiver that answers 200."""
-    with Receiver(port=0, output=lambda text: None) as receiver:
-        yield receiver
 
 
 @pytest.fixture
@@ -347,13 +371,12 @@ def application(tmp_path: Path, path: str, receiver: Receiver) -> None:
 def test_it_shows_an_emitter(start: Start, store: SQLiteStore, receiver: Receiver) -> None:
     """Its webhooks are shown, and what is retried is sent as the application would."""
     page = start("--emitter", "shop:make").opened()
-    cookie = page.cookie()
-    shown = page.ask("/delivery?id=msg_1", Cookie=cookie)
+    shown = page.open("/delivery?id=msg_1")
     token = TOKEN.search(shown.text)
     assert token
     assert not receiver.requests
     form = {"id": "msg_1", "action": "retry", "csrf": token[1]}
-    assert page.ask("/delivery", form, Cookie=f"{cookie}; {shown.cookies}").status == 303
+    assert page.open("/delivery", form, Cookie=shown.cookies).status == 303
     assert until(lambda: kept(store).status is DeliveryStatus.DELIVERED)
     assert len(receiver.requests) == 1
     assert page.done() == (0, "", "")

@@ -6,10 +6,10 @@ import argparse
 import contextlib
 import errno
 import hmac
+import operator
 import secrets
 import socketserver
 import sys
-import urllib.parse
 import wsgiref.simple_server
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,13 +22,14 @@ from changehook.printing import DONE, answer
 from changehook.queues.stored import StoredQueue
 from changehook.sources import FileSource
 from changehook.stores.sqlite import SQLiteStore
-from changehook.web import Right, inspection_app
+from changehook.web import inspection_app
 
 __all__ = ["add_ui"]
 
 HOST = "127.0.0.1"
 PORT = 8020
-KEY = "key"
+RIGHT = "changehook.right"
+"""Where the environ says what a request may do; those of headers begin with ``HTTP_``."""
 
 
 def add_ui(commands: Any) -> None:
@@ -56,7 +57,7 @@ def _ui(options: argparse.Namespace) -> int:
     key = secrets.token_urlsafe(24)
     with contextlib.closing(emitter), _listening(options.port) as server:
         server.set_app(_Keyed(emitter, key, server.server_port))
-        url = f"http://{HOST}:{server.server_port}/?{KEY}={key}"
+        url = f"http://{HOST}:{server.server_port}/{key}/"
         answer(options, {"url": url}, f"Open {url}\nCONTROL-C stops it.")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever(poll_interval=0.1)
@@ -96,32 +97,24 @@ def _listening(port: int) -> _Server:
 
 class _Keyed:
     """The page for whoever has the key: every user of a machine can reach its loopback addresses,
-    and so can a page of any site whose name is made to lead there."""
+    and so can a page of any site whose name is made to lead there.
+
+    The key is the path of the mount. A browser sends a cookie to every port of a host (RFC 6265,
+    section 8.5), and so to whatever else listens on this machine; an address it sends to no other.
+    """
 
     def __init__(self, emitter: Emitter, key: str, port: int) -> None:
-        self._key = key
-        self._cookie = f"changehook_{port}"
+        self._mount = f"/{key}"
         self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
-        self._app = inspection_app(emitter, authorize=self._right)
+        self._app = inspection_app(emitter, authorize=operator.itemgetter(RIGHT))
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
-        if self._is_key(query.get(KEY, [""])[0]) and self._is_here(environ):
-            cookie = f"{self._cookie}={self._key}; HttpOnly; SameSite=Strict; Path=/"
-            start_response("303 See Other", [("Location", "./"), ("Set-Cookie", cookie)])
-            return []
-        return self._app(environ, start_response)
-
-    def _right(self, environ: dict[str, Any]) -> Right | None:
-        pairs = (pair.strip().partition("=") for pair in environ.get("HTTP_COOKIE", "").split(";"))
-        keys = [value for name, _, value in pairs if name == self._cookie]
-        return "operate" if self._is_here(environ) and any(map(self._is_key, keys)) else None
-
-    def _is_here(self, environ: dict[str, Any]) -> bool:
-        return environ.get("HTTP_HOST") in self._hosts
-
-    def _is_key(self, text: str) -> bool:
-        return hmac.compare_digest(text.encode(), self._key.encode())
+        path, length = environ["PATH_INFO"], len(self._mount)
+        mount, rest = path[:length], path[length:]
+        is_keyed = hmac.compare_digest(mount.encode(), self._mount.encode())
+        is_let_in = is_keyed and rest[:1] in ("", "/") and environ.get("HTTP_HOST") in self._hosts
+        own = {"SCRIPT_NAME": mount, "PATH_INFO": rest, RIGHT: "operate" if is_let_in else None}
+        return self._app({**environ, **own}, start_response)
 
 
 class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
@@ -137,4 +130,4 @@ class _Handler(wsgiref.simple_server.WSGIRequestHandler):
     timeout = 30
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: a request line may hold the key."""
+        """Say nothing: a request line holds the key."""
