@@ -187,7 +187,7 @@ def test_the_link_leads_to_the_overview(page: Shown) -> None:
     assert overview.status == 200
     assert "<title>Overview" in overview.text
     assert page.key not in overview.text
-    assert overview.headers["Referrer-Policy"] == "no-referrer"
+    assert overview.headers["Referrer-Policy"] == "same-origin"
     assert page.open("/static/page.css").status == 200
 
 

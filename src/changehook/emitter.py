@@ -46,6 +46,7 @@ from changehook.webhooks import Webhook
 
 __all__ = ["Emitter", "WebhookExplanation"]
 
+_Told = Change | Delivery
 logger = logging.getLogger(__name__)
 
 
@@ -219,7 +220,7 @@ class Emitter:
         ]
 
     @hides_locals
-    def preview(self, webhook: Webhook | str, change: Change | Delivery) -> Preview:
+    def preview(self, webhook: Webhook | str, change: _Told) -> Preview:
         """Return the request that a webhook would send for a change, whatever its conditions say.
 
         Args:
@@ -236,18 +237,15 @@ class Emitter:
             change = self._delivery_of(found, change, now)
         return Preview(request=self._deliverer.request(found, change, now))
 
-    def send(self, webhook: Webhook | str, change: Change) -> Delivery:
-        """Queue one delivery of a change to one webhook, whatever its conditions say: for a test.
+    def send(self, webhook: Webhook | str, change: _Told) -> Delivery:
+        """Queue a delivery of a change to one webhook, whatever its conditions say; return it.
 
         Args:
             webhook: the definition, or the name of one.
-            change: what is said to have happened.
-
-        Returns:
-            the delivery that was queued.
+            change: what is said to have happened; or a delivery, for what happened there.
 
         Raises:
-            ConfigurationError: no webhook has that name, or ``change`` is no ``Change``.
+            ConfigurationError: no webhook has that name, or ``change`` is neither.
             EncodingError: the change has no JSON form.
             QueueError: neither the queue nor the fallback would take the delivery.
         """
@@ -358,13 +356,15 @@ class Emitter:
             raise ConfigurationError(f'no webhook has the name "{webhook}"')
         return found
 
-    def _delivery_of(self, webhook: Webhook, change: Change, now: datetime.datetime) -> Delivery:
+    def _delivery_of(self, webhook: Webhook, change: _Told, now: datetime.datetime) -> Delivery:
+        if isinstance(change, Delivery):
+            return self._delivery(webhook, change, change.payload, now)
         require("change", change, isinstance(change, Change), "a Change")
         dated = attrs.evolve(change, timestamp=change.timestamp or now)
         return self._delivery(webhook, dated, freeze(dated, self._providers), now)
 
     def _delivery(
-        self, webhook: Webhook, change: Change, payload: str, now: datetime.datetime
+        self, webhook: Webhook, change: _Told, payload: str, now: datetime.datetime
     ) -> Delivery:
         return Delivery(
             id=self._new_id(now),

@@ -6,6 +6,7 @@ import datetime
 import logging
 from collections.abc import Callable, Sequence
 
+from changehook.errors import printable
 from changehook.inspection import DisabledWebhook
 from changehook.interfaces import OnDisabled, Store
 from changehook.listeners import tell
@@ -47,7 +48,7 @@ class Switches:
         else:
             fresh = self._store.disable(disabled)
         if fresh:
-            logger.warning("webhook %s is disabled: %s", webhook, reason)
+            logger.warning("webhook %s is disabled: %s", printable(webhook), printable(reason))
             tell(self._listeners, disabled)
         return fresh
 

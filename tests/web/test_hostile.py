@@ -92,12 +92,10 @@ def test_hostile_text_is_shown_and_not_obeyed(text: str) -> None:
 
 @pytest.mark.parametrize("field", ["event", "model", "reason", "body", "payload", "attempts"])
 def test_a_lone_surrogate_in_a_delivery_gives_a_page(field: str) -> None:
-    # Finding 9: links and lengths are encoded as strict UTF-8.
     assert not failed(emitter(hook()), **{field: everywhere(SURROGATE)[field]})
 
 
 def test_a_lone_surrogate_in_the_name_of_a_webhook_gives_a_page() -> None:
-    # Finding 9: a message of a broker may hold one, and then not even the overview is shown.
     sender = emitter(hook())
     assert not failed(sender, webhook=f"w{SURROGATE}")
     sender.queue.run()
@@ -152,13 +150,11 @@ def nested(depth: int, leaf: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("depth", [50, 300, 600, 900])
 def test_snapshots_that_differ_far_down_give_a_page(depth: int) -> None:
-    # Finding 5: comparing recurses, and a change of such a depth can be emitted.
     snapshots = {"prechange": nested(depth, "1"), "postchange": nested(depth, "2")}
     assert not failed(emitter(hook()), payload=payload(snapshots=snapshots))
 
 
 def test_a_payload_of_many_parts_far_down_takes_memory_in_proportion() -> None:
-    # Finding 3: laid out for reading, each part takes a line indented by its depth.
     text = payload(data=nested(300, ",".join("1" * 50_000)))
     sender = emitter(hook())
     delivery = kept(sender, payload=text)
@@ -186,7 +182,6 @@ def test_a_long_life_gives_a_page() -> None:
 
 
 def test_a_username_of_megabytes_is_cut() -> None:
-    # Finding 16: the facts are shown however long they are.
     sender = emitter(hook())
     delivery = kept(sender, payload=payload(username="u" * 2_000_000))
     assert len(look(page_of(sender), "/delivery", id=delivery.id).text) < 500_000
@@ -200,7 +195,6 @@ def test_a_username_of_megabytes_is_cut() -> None:
         {"outcome": "odd"},
         {"seconds": 0.0, "slowest": 0.0},
         {"seconds": 1e308, "slowest": 1e308},
-        # Finding 18: sums of durations, or a queue of the host, may hold these.
         {"seconds": float("inf"), "slowest": float("inf")},
         {"seconds": float("nan")},
     ],
@@ -240,7 +234,6 @@ class FailingSource:
 
 @pytest.mark.parametrize("path", ["/", "/deliveries", "/delivery"])
 def test_a_source_that_fails_leaves_the_deliveries_to_be_seen(path: str) -> None:
-    # Finding 7: deliveries stand in the queue, whatever happened to the definitions.
     sender = emitter()
     sender.webhooks = FailingSource()
     delivery = kept(sender)
@@ -261,7 +254,6 @@ def test_a_store_that_fails_is_said_to_on_a_page(method: str) -> None:
 
 
 def test_a_fallback_that_fails_leaves_the_overview_to_be_seen() -> None:
-    # Finding 17: what stands beside the queue takes the page about the queue along.
     fallback = MemoryStore()
     sender = emitter(hook(), fallback=fallback)
     with mock.patch.object(fallback, "counts", side_effect=StoreError("the disk is full")):
@@ -279,7 +271,6 @@ def fields_of(answer: Answered) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["plain", "tr\u00a0im", "a\u200db", "a\u200cb", "a\u00adb"])
 def test_the_webhook_that_is_shown_is_the_one_that_is_disabled(name: str) -> None:
-    # Finding 2: what is shown for people goes into the fields of forms as well.
     sender = emitter(hook(name))
     app = page_of(sender)
     form = {**fields_of(look(app, "/webhook", name=name)), "action": "disable"}
@@ -290,7 +281,6 @@ def test_the_webhook_that_is_shown_is_the_one_that_is_disabled(name: str) -> Non
 
 @pytest.mark.parametrize("text", ["plain", "10\u00a0m", "👩\u200d💻"])
 def test_what_is_acted_on_is_what_was_counted(text: str) -> None:
-    # Finding 2: what is shown for people goes into the fields of forms as well.
     sender = emitter(hook())
     app = page_of(sender)
     kept(sender, payload=json.dumps({"a": text}, ensure_ascii=False), status=DeliveryStatus.FAILED)
@@ -304,7 +294,6 @@ def test_what_is_acted_on_is_what_was_counted(text: str) -> None:
 
 @pytest.mark.parametrize("name", [" x", "x ", " ", "\u00a0"])
 def test_all_of_one_webhook_are_those_of_no_other(name: str) -> None:
-    # Finding 10: white space around a name is dropped, and of a name of white space all is left.
     sender = emitter(hook(name), hook("x"))
     app = page_of(sender)
     other = kept(sender, webhook="x", status=DeliveryStatus.FAILED)
@@ -319,7 +308,6 @@ def test_all_of_one_webhook_are_those_of_no_other(name: str) -> None:
     "change", ['{\r\n"event": "e"', '{"a": "10\u00a0m"}', '{"a": "👩\u200d💻"}']
 )
 def test_what_was_pasted_is_still_there_after_a_dry_run(change: str) -> None:
-    # Finding 2: browsers send CRLF, so that a second dry run of the same text fails.
     form = {"name": "h", "delivery": "", "change": change, "action": "try"}
     answer = send(page_of(emitter(hook())), "/try", form)
     found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", answer.text, re.DOTALL)
@@ -378,27 +366,23 @@ def test_the_command_sends_the_body_and_does_nothing_else(body: str, tmp_path: P
 
 @pytest.mark.parametrize("body", ["a\r\nb", '{"a": "10\u00a0m"}', "\x7f", '{"a": "\U000e0041"}'])
 def test_the_command_never_sends_another_body(body: str, tmp_path: Path) -> None:
-    # Finding 11: what is shown for people is not what was sent; such a body belongs into a file.
     arguments = ran(command_of(body), tmp_path)
     assert body in arguments or "@body.txt" in arguments
 
 
 @pytest.mark.parametrize("text", ["x\ntouch evil\n#", "x\rtouch evil"])
 def test_a_comment_of_the_command_stays_one(text: str, tmp_path: Path) -> None:
-    # Finding 11: a record that a broker handed over may hold any name and any URL.
     ran(curl_command("POST", "http://h/", {text: "***"}, "b"), tmp_path)
     ran(curl_command("POST", f"http://{text}/***", {}, "b"), tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["curl"]
 
 
 def test_a_url_of_the_command_is_no_option() -> None:
-    # Finding 11: a record that a broker handed over may hold any URL.
     words = shlex.split(curl_command("POST", "-oevil", {}, "b"))
     assert words[words.index("-oevil") - 1] == "--url"
 
 
 def test_each_value_that_is_hidden_has_a_variable_of_its_own() -> None:
-    # Finding 11: HOOK_URL is the URL, and that of a header "URL" as well.
     headers = {"X-Key": "***", "X_Key": "***", "URL": "***"}
     command = curl_command("POST", "http://h/***", headers, "b")
     assert len(set(re.findall(r"\$(HOOK_\w*)", command))) == 4

@@ -268,7 +268,7 @@ def test_answers_come_through_a_host_as_they_are(site: Site, visit: browsing.Vis
     for answer in (missing, page.request.get(f"{base}/"), page.request.get(f"{base}/deliveries")):
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-frame-options"] == "DENY"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store"
         assert int(answer.headers["content-length"]) == len(answer.body())
     style = page.request.get(f"{base}/static/page.css")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from servers import RedisServer
 from changehook import (
     ConfigurationError,
     Delivery,
+    DeliveryStatus,
     Emitter,
     InMemoryQueue,
     InspectableQueue,
@@ -29,10 +30,10 @@ from changehook import (
     Webhook,
 )
 from changehook.exchange import Response
-from changehook.inspection import DeliveryFilter
+from changehook.inspection import DeliveryFilter, HourlyOutcome, QueueStats, WorkerHeartbeat
 from changehook.queues.celery import CeleryQueue
 from changehook.queues.rq import RQQueue
-from changehook.testing import RecordingTransport
+from changehook.testing import RecordingTransport, make_delivery
 from changehook.testing.deliveries import until
 from changehook.web import inspection_app
 
@@ -266,8 +267,8 @@ def test_a_webhook_that_is_gone_leaves_its_deliveries():
     emitter.webhooks.remove("orders")
     client = operator_of(emitter)
     text = client.get(f"/delivery?id={delivery.id}").text
-    assert "Its webhook is not defined any more" in text
-    assert "gone" in client.get("/").text
+    assert "Its webhook is not defined here" in text
+    assert "not defined" in client.get("/").text
     assert client.get("/webhook?name=orders").status == "404 Not Found"
 
 
@@ -277,7 +278,7 @@ def test_conditions_that_were_changed_since_are_said_to_be():
     changed = {**HOOK.to_dict(reveal=True), "conditions": {"attr": "id", "value": 2}}
     emitter.webhooks.replace([Webhook.from_dict(changed)])
     text = operator_of(emitter).get(f"/delivery?id={delivery.id}").text
-    assert "The definition was changed since" in text
+    assert "the definition was changed since" in text
     assert "not matched" in text
 
 
@@ -291,3 +292,172 @@ def test_callables_that_are_no_authorize_are_refused():
             inspection_app(emitter, authorize=wrong)
     with pytest.raises(ConfigurationError, match="expected an Emitter, found str"):
         inspection_app("emitter", authorize=Callable)
+
+
+# What the first line says
+
+
+def hours_of(*figures: tuple[int, str, int]) -> tuple[HourlyOutcome, ...]:
+    """Return the figures of hours so long ago."""
+    last = operated.NOW.replace(minute=0, second=0)
+    return tuple(
+        HourlyOutcome(
+            hour=last - ago * operated.HOUR,
+            webhook="orders",
+            outcome=outcome,
+            count=count,
+            seconds=1.0,
+            slowest=1.0,
+        )
+        for ago, outcome, count in figures
+    )
+
+
+def overview_of(stats: QueueStats, webhooks: Sequence[Webhook] = (HOOK,)) -> str:
+    """Return the first page over a queue that tells these figures."""
+    queue = InMemoryQueue()
+    queue.stats = lambda: stats
+    app = inspection_app(
+        Emitter(webhooks=webhooks, queue=queue),
+        authorize=lambda _: "view",
+        clock=lambda: operated.NOW,
+    )
+    return operated.Client(app).get("/").text
+
+
+COUNTS = dict.fromkeys(DeliveryStatus, 0)
+WORKER = WorkerHeartbeat(
+    worker="w",
+    host="h",
+    pid=1,
+    threads=8,
+    busy=0,
+    started_at=operated.NOW,
+    seen_at=operated.NOW,
+)
+
+
+@pytest.mark.parametrize(
+    ("figures", "is_failing"),
+    [
+        ([], False),
+        ([(0, "delivered", 9), (0, "retried", 9)], False),
+        ([(0, "delivered", 9), (0, "retried", 10)], True),
+        ([(1, "delivered", 90), (0, "retried", 5)], True),  # down since the hour began
+        ([(1, "delivered", 90), (0, "retried", 4)], False),  # too few to tell
+        ([(1, "delivered", 1), (1, "retried", 50), (0, "lost", 1)], True),
+        ([(3, "failed", 50)], False),
+        ([(0, "skipped", 50)], False),
+    ],
+)
+def test_a_receiver_is_failing_when_most_attempts_of_late_failed(figures, is_failing):
+    """One success at the top of the hour hides nothing, and neither does one failure show much."""
+    text = overview_of(QueueStats(counts=COUNTS, hours=hours_of(*figures), workers=(WORKER,)))
+    assert ("1 failing receiver" in text) == is_failing
+    assert ("Needs a look" in text) == is_failing
+
+
+@pytest.mark.parametrize(
+    ("pending", "late", "workers", "said"),
+    [
+        (0, None, (), "Working"),
+        (3, None, (WORKER,), "Working"),
+        (3, 61.0, (WORKER,), "Needs a look"),
+        (3, None, (), "Needs a look"),
+        (3, 61.0, (), "Not working"),
+    ],
+)
+def test_the_first_line_says_how_bad_it_is(pending, late, workers, said):
+    """What waits without a worker is never fine, and what is late without one is not working."""
+    counts = {**COUNTS, DeliveryStatus.PENDING: pending}
+    stats = QueueStats(counts=counts, age_of_oldest_due=late, workers=workers)
+    assert f"<strong>{said}</strong>" in overview_of(stats)
+
+
+def test_a_webhook_that_is_disabled_needs_a_look():
+    """What it would get is skipped, so this is not fine."""
+    emitter = Emitter(webhooks=[HOOK], queue=InMemoryQueue())
+    emitter.disable("orders", "its receiver is gone")
+    text = operator_of(emitter).get("/").text
+    assert "1 webhook disabled" in text
+    assert "Needs a look" in text
+
+
+def test_a_failure_that_healed_leads_to_its_hour():
+    """As no delivery has an error any more."""
+    text = overview_of(QueueStats(counts=COUNTS, hours=hours_of((1, "retried", 1))))
+    assert "deliveries?webhook=orders&amp;since=2026-03-10T14%3A00" in text
+    assert "until=2026-03-10T15%3A00" in text
+
+
+# Trying out
+
+
+def test_a_past_change_is_sent_with_what_was_added_to_it():
+    """Providers are not asked again, so that what is sent is what the dry run showed."""
+    said = iter(["old", "new"])
+    providers = [lambda _: {"said": next(said)}]
+    emitter = Emitter(webhooks=[HOOK], queue=InMemoryQueue(), context_providers=providers)
+    client, delivery = operator_of(emitter), kept(emitter)
+    fields = {"name": "orders", "delivery": delivery.id, "change": ""}
+    text = client.submit("/try", {**fields, "action": "try"}).text
+    assert "&#34;said&#34;:&#34;old&#34;" in text
+    client.submit("/try", {**fields, "action": "send"})
+    assert [each.payload for each in emitter.queue.find()] == [delivery.payload] * 2
+
+
+def test_a_test_that_would_be_skipped_is_not_offered():
+    """The page says what to do first."""
+    emitter = Emitter(webhooks=[HOOK], queue=InMemoryQueue())
+    client = operator_of(emitter)
+    assert "Test send" in client.get("/webhook?name=orders").text
+    emitter.disable("orders")
+    text = client.get("/webhook?name=orders").text
+    assert "Test send" not in text
+    assert "enable it first" in text
+
+
+def test_a_disabled_webhook_that_is_not_defined_can_be_enabled():
+    """Such as in changehook ui without definitions."""
+    emitter = Emitter(queue=InMemoryQueue())
+    emitter.disable("elsewhere", "its receiver is gone")
+    client = operator_of(emitter)
+    assert 'href="webhook?name=elsewhere"' in client.get("/").text
+    assert "its receiver is gone" in client.get("/webhook?name=elsewhere").text
+    reply = client.submit("/webhook", {"name": "elsewhere", "action": "enable"})
+    assert client.get(f"/{reply.header('Location')}").status == "200 OK"
+    assert emitter.disabled() == {}
+    assert client.submit("/webhook", {"name": "none", "action": "disable"}).status[:3] == "404"
+
+
+def test_a_large_change_is_not_judged_again():
+    """That could take minutes; the page says so, also in a dry run."""
+    document = {**HOOK.to_dict(reveal=True), "conditions": {"attr": "id", "value": 1}}
+    webhook = Webhook.from_dict(document)
+    emitter = Emitter(webhooks=[webhook], queue=InMemoryQueue())
+    (delivery,) = emitter.emit_change("created", "order", {"id": 1, "note": "x" * 300_000})
+    client = operator_of(emitter)
+    assert "not judged here" in client.get(f"/delivery?id={delivery.id}").text
+    trial = {"name": "orders", "delivery": delivery.id, "action": "try"}
+    assert "not judged here" in client.submit("/try", trial).text
+
+
+def test_a_payload_that_is_no_change_is_not_judged():
+    document = {**HOOK.to_dict(reveal=True), "conditions": {"attr": "id", "value": 1}}
+    queue = InMemoryQueue()
+    emitter = Emitter(webhooks=[Webhook.from_dict(document)], queue=queue)
+    queue.put([make_delivery(id="msg_1", webhook="orders", payload='{"a": 1}')])
+    text = operator_of(emitter).get("/delivery?id=msg_1").text
+    assert "The payload is no change that can be judged" in text
+
+
+def test_the_way_back_from_a_bulk_action_keeps_the_filter():
+    """As it was typed, and not as it stood still for the action."""
+    emitter = Emitter(webhooks=[HOOK], queue=InMemoryQueue())
+    client = operator_of(emitter)
+    kept(emitter)
+    asked = client.get("/bulk?action=retry&since=24h&webhook=orders").text
+    assert 'href="deliveries?webhook=orders&amp;since=24h"' in asked
+    pairs = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked)
+    done = client.submit("/bulk", {name: value for name, value in pairs if name != "csrf"}).text
+    assert 'href="deliveries?webhook=orders&amp;since=24h"' in done

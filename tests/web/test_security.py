@@ -62,7 +62,6 @@ def test_what_authorize_raises_lets_nobody_in_and_is_not_quoted(
 
 
 def test_what_equals_everything_is_no_right() -> None:
-    # Finding 12: a right is compared, not looked at; what a host's ORM returns may equal anything.
     assert ask(page_of(emitter(), mock.ANY)).status == 403
 
 
@@ -73,7 +72,6 @@ def test_what_cannot_be_compared_is_no_right() -> None:
 
         __hash__ = None
 
-    # Finding 12: the comparison is made where nothing catches what it raises.
     assert ask(page_of(emitter(), Column())).status == 403
 
 
@@ -131,7 +129,6 @@ def test_a_form_from_elsewhere_changes_nothing(
 
 
 def test_a_form_of_a_sibling_domain_changes_nothing_where_browsers_send_no_fetch_metadata() -> None:
-    # Finding 6: over plain HTTP there is no Sec-Fetch-Site, and a sibling can set the cookie.
     sender = emitter(hook())
     delivery = kept(sender)
     origin = {"HTTP_HOST": "app.example", "HTTP_ORIGIN": "http://evil.app.example"}
@@ -213,7 +210,6 @@ def test_the_slash_that_is_missing_leads_nowhere_else(mount: str) -> None:
 
 
 def test_a_mount_of_other_than_ascii_letters_is_found_again() -> None:
-    # Finding 20: SCRIPT_NAME is latin-1 of the bytes (PEP 3333), and is encoded twice.
     mount = "/büro".encode().decode("latin-1")
     assert ask(page_of(emitter()), "", SCRIPT_NAME=mount).headers["Location"] == "b%C3%BCro/"
 
@@ -233,7 +229,6 @@ def test_the_cookie_is_for_the_mount_alone_and_not_for_scripts() -> None:
 
 
 def test_a_method_that_is_not_known_is_told_which_are() -> None:
-    # Finding 20: RFC 9110, section 15.5.6, wants the header Allow.
     answer = ask(page_of(emitter()), "/delivery", REQUEST_METHOD="PUT")
     assert (answer.status, answer.headers.get("Allow")) == (405, "GET, POST")
 
@@ -284,7 +279,6 @@ def test_secrets_are_hidden_wherever_a_delivery_quotes_them(
 
 
 def test_a_secret_that_a_condition_found_is_hidden() -> None:
-    # Finding 4: the condition tree is shown as it is.
     conditions = {"attr": "token", "op": "contains", "value": "x"}
     sender = emitter(hook(additional_headers={"X-Api-Key": S}, conditions=conditions))
     assert S not in shown(sender, kept(sender, payload=payload(data={"token": S})))
@@ -292,20 +286,17 @@ def test_a_secret_that_a_condition_found_is_hidden() -> None:
 
 @pytest.mark.parametrize("name", ["username", "request_id"])
 def test_a_secret_among_the_facts_of_a_change_is_hidden(name: str) -> None:
-    # Finding 4: the facts beside the payload are shown as they are.
     sender = emitter(hook(additional_headers={"X-Api-Key": S}))
     assert S not in shown(sender, kept(sender, payload=payload(**{name: S})))
 
 
 def test_a_secret_is_hidden_also_when_the_request_cannot_be_made() -> None:
-    # Finding 4: then only what is literal in the definition is known.
     sender = emitter(hook(additional_headers={"X-Token": "{{ data.token }}"}))
     text = payload(data={"token": S, "large": "x" * 1_100_000})
     assert S not in shown(sender, kept(sender, payload=text))
 
 
 def test_a_secret_that_is_cut_off_in_a_comparison_is_hidden() -> None:
-    # Finding 4: a line is cut first and looked at then.
     key = f"{S}-{S}-{S}"
     sender = emitter(hook(additional_headers={"X-Api-Key": key}))
     snapshots = {"prechange": {"v": 1}, "postchange": {"v": "y" * 370 + key}}
@@ -314,7 +305,6 @@ def test_a_secret_that_is_cut_off_in_a_comparison_is_hidden() -> None:
 
 @pytest.mark.parametrize("url", [f"hook/{S}/x?b=1", f"hook?token={S}&b=1"])
 def test_a_part_of_path_or_query_is_hidden_where_it_stands_alone(url: str) -> None:
-    # Finding 4: path and query are known as a whole only.
     sender = emitter(hook(url=f"https://receiver.example/{url}"))
     assert S not in shown(sender, kept(sender, payload=payload(data={"token": S})))
 
@@ -342,7 +332,6 @@ def test_signatures_are_for_operators() -> None:
 
 
 def test_signatures_that_a_receiver_quotes_are_for_operators_as_well() -> None:
-    # Finding 4: the headers and the body of a response are shown as they were recorded.
     echo = Echo()
     sender = emitter(hook(secret=generate_secret()), transport=echo)
     [delivery] = sender.emit_change("created", "site", {"name": "x"})
@@ -408,7 +397,6 @@ def test_what_was_done_is_logged_on_one_line(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_reason_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    # Finding 19: Switches.disable logs the reason as it was written.
     form = {"name": "h", "action": "disable", "reason": "x\nERROR forged \u202e"}
     send(page_of(emitter(hook())), "/webhook", form)
     assert all(message.isprintable() for message in caplog.messages)
@@ -449,6 +437,5 @@ def test_each_delivery_is_acted_on_once_also_when_it_still_agrees_afterwards() -
 
 
 def test_the_script_sends_the_form_to_where_the_form_goes() -> None:
-    # Finding 1: a field named "action" stands in the form, so form.action is that field.
     script = look(page_of(emitter()), "/static/page.js").text
     assert "bulk.action" not in script

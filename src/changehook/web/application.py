@@ -118,8 +118,9 @@ def _answer(
         request = WebRequest.of(environ)
         if not request.path:
             # The links of the page are relative, and need the slash.
-            mount = str(environ.get("SCRIPT_NAME", "")).rpartition("/")[2]
-            return redirect(f"{urllib.parse.quote(mount)}/")
+            mount = str(environ.get("SCRIPT_NAME", "")).rpartition("/")[2].encode("latin-1")
+            query = environ.get("QUERY_STRING")
+            return redirect(f"{urllib.parse.quote(mount)}/" + (f"?{query}" if query else ""))
         if request.path.startswith(STATIC) and request.method == "GET":
             return asset(request.path.removeprefix(STATIC))
         token, cookie = token_of(request)
@@ -147,7 +148,7 @@ def _viewed(page: Page) -> Answer:
     try:
         return _view_of(page.request)(page)
     except RefusedRequestError as error:
-        return _problem(page, error.status, error.text)
+        return _problem(page, error.status, error.text).plus(*error.headers)
     except DeliveryNotFoundError:
         text = "No such delivery is kept: it was discarded, or removed because of its age."
         return _problem(page, http.HTTPStatus.NOT_FOUND, text)
@@ -166,7 +167,9 @@ def _view_of(request: WebRequest) -> View:
     methods = [method for method, path in VIEWS if path == request.path]
     if methods:
         raise RefusedRequestError(
-            http.HTTPStatus.METHOD_NOT_ALLOWED, f"This page knows {', '.join(methods)}."
+            http.HTTPStatus.METHOD_NOT_ALLOWED,
+            f"This page knows {', '.join(methods)}.",
+            ("Allow", ", ".join(methods)),
         )
     raise RefusedRequestError(http.HTTPStatus.NOT_FOUND, "There is no such page.")
 

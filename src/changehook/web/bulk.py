@@ -40,7 +40,8 @@ def confirm(page: Page) -> Answer:
     """Show how many deliveries would be acted on, and ask."""
     page.require_operate()
     action = _action(page.request.query)
-    search = Search.of(page.request.query).fixed(page.now)
+    typed = Search.of(page.request.query)
+    search = typed.fixed(page.now)
     counts = _counts(page, search.where(page.now))
     return page.render(
         "bulk.html",
@@ -49,6 +50,8 @@ def confirm(page: Page) -> Answer:
         search=search,
         until=search.where(page.now).until,
         counts=counts,
+        back={"back_since": typed.since, "back_until": typed.until},
+        back_link=typed.link(),
         total=sum(counts.values()),
         seen=0,
         done=0,
@@ -99,6 +102,8 @@ def work(page: Page) -> Answer:
         search=search,
         until=search.where(page.now).until,
         counts={},
+        back={name: form.get(name, "") for name in ("back_since", "back_until")},
+        back_link=search.link(since=form.get("back_since", ""), until=form.get("back_until", "")),
         total=max(_number(form, "total"), progress.seen),
         seen=progress.seen,
         done=progress.done,

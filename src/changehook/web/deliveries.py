@@ -44,7 +44,7 @@ def show(page: Page) -> Answer:
     found = page.queue.find(where, limit=PAGE + 1, after=after)
     shown = found[:PAGE]
     older = cursor_of(shown[-1]) if len(found) > PAGE else ""
-    webhooks = page.emitter.webhooks.all()
+    webhooks = page.webhooks() or ()
     return page.render(
         "deliveries.html",
         search=search,
@@ -53,7 +53,7 @@ def show(page: Page) -> Answer:
         is_first=after is None,
         counts=page.queue.counts(),
         tabs=TABS,
-        errors=ERROR_CLASSES,
+        errors=dict.fromkeys([*ERROR_CLASSES, *filter(None, [search.error])]),
         webhook_names=sorted(webhook.name for webhook in webhooks)[:SUGGESTED],
         models=sorted({name for each in webhooks for name in each.object_types})[:SUGGESTED],
     )

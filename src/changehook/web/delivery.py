@@ -17,7 +17,7 @@ from changehook.exchange import redact_headers, redact_url
 from changehook.models import Change
 from changehook.web.curl import curl_command
 from changehook.web.differences import Line, differences
-from changehook.web.page import Page
+from changehook.web.page import Page, SourceFailedError
 from changehook.web.redaction import hidden_of, shown_headers, without
 from changehook.web.rendering import pretty, shortened
 from changehook.web.searches import link
@@ -32,6 +32,9 @@ DONE = {
     "send": "Queued as a test.",
 }
 LONGEST_COMPARED = 1024 * 1024
+LONGEST_JUDGED = 256 * 1024
+MOST_ATTEMPTS = 50
+LONGEST_TEXT = 200
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +43,7 @@ class Sent:
 
     Args:
         method, url, headers, body: redacted.
-        cut: how many characters of the body are left out.
+        cut: whether that is not the whole body.
         curl: the same as a command.
     """
 
@@ -48,7 +51,7 @@ class Sent:
     url: str
     headers: Mapping[str, str]
     body: str
-    cut: int
+    cut: bool
     curl: str
 
     @classmethod
@@ -68,15 +71,22 @@ class Sent:
 def show(page: Page) -> Answer:
     """Show everything of a delivery."""
     delivery = _named(page, page.request.query)
-    webhook = page.emitter.webhooks.get(delivery.webhook)
-    hidden = hidden_of(page.emitter, webhook, delivery)
-    document = _document(delivery)
-    payload, cut = shortened(without(pretty(delivery.payload), hidden))
-    sent, problem = _sent(page, webhook, delivery, hidden)
+    webhook, problem = None, ""
+    try:
+        webhook = page.webhook(delivery.webhook)
+    except SourceFailedError as error:
+        # What is to be hidden is not known, so what may quote it is not shown.
+        problem = f"{error.text} What is to be hidden is not known, so nothing is shown here."
+    hidden = hidden_of(webhook, delivery, page.right)
+    document = {} if problem else _document(delivery)
+    payload, cut = shortened(without(problem or pretty(delivery.payload), hidden))
+    sent, why = (None, problem) if problem else _sent(page, webhook, delivery, hidden)
     return page.render(
         "delivery.html",
+        hidden=hidden,
         delivery=delivery,
         webhook=webhook,
+        is_gone=webhook is None and not problem,
         disabled=page.emitter.disabled().get(delivery.webhook),
         done=DONE.get(page.request.query.get("done", ""), ""),
         document=document,
@@ -84,10 +94,12 @@ def show(page: Page) -> Answer:
         payload_cut=cut,
         lines=_differences(delivery, document, hidden),
         explanation=judged(webhook, delivery),
+        is_judged=len(delivery.payload) <= LONGEST_JUDGED,
         sent=sent,
-        problem=problem,
-        attempts=[(each, shown_headers(each.headers, page.right)) for each in delivery.attempts],
-        slowest=max((each.duration for each in delivery.attempts), default=0.0),
+        problem=why,
+        attempts=_attempts(page, delivery),
+        earlier=max(0, len(delivery.attempts) - MOST_ATTEMPTS),
+        request_id=_linked(document.get("request_id"), hidden),
     )
 
 
@@ -110,7 +122,7 @@ def act(page: Page) -> Answer:
 def text(page: Page) -> Answer:
     """Show the whole payload or body as plain text."""
     delivery = _named(page, page.request.query)
-    webhook = page.emitter.webhooks.get(delivery.webhook)
+    webhook = page.webhook(delivery.webhook)
     parts: dict[str, Callable[[], str | None]] = {
         "payload": lambda: delivery.payload,
         "body": lambda: delivery.body,
@@ -118,15 +130,18 @@ def text(page: Page) -> Answer:
     part = parts.get(page.request.query.get("part", ""), lambda: None)()
     if part is None:
         raise RefusedRequestError(http.HTTPStatus.NOT_FOUND, "There is no such text.")
-    shown = without(part, hidden_of(page.emitter, webhook, delivery))
+    shown = without(part, hidden_of(webhook, delivery, page.right))
     return Answer(
         body=shown.encode("utf-8", "backslashreplace"), content_type="text/plain; charset=utf-8"
     )
 
 
 def judged(webhook: Webhook | None, delivery: Delivery) -> Explanation | None:
-    """Return how the conditions of a webhook, as they are now, judge the change of a delivery."""
+    """Return how the conditions of a webhook, as they are now, judge the change of a delivery; None
+    when there are none, or the change is so large that it would take long."""
     if webhook is None or webhook.compiled_conditions is None:
+        return None
+    if len(delivery.payload) > LONGEST_JUDGED:
         return None
     try:
         change = Change.from_dict(decode(delivery.payload))
@@ -156,12 +171,46 @@ def _differences(delivery: Delivery, document: dict[str, Any], hidden: list[str]
     if before is None and after is None:
         return []
     # Of an object that was created or deleted, each part stands on a line of its own.
-    lines = differences(_or_empty(before, after), _or_empty(after, before))
-    return [attrs.evolve(line, text=without(line.text, hidden)) for line in lines]
+    try:
+        return differences(
+            _or_empty(before, after),
+            _or_empty(after, before),
+            shown=lambda text: without(text, hidden),
+        )
+    except RecursionError:
+        return []
 
 
 def _or_empty(snapshot: Any, other: Any) -> Any:
     return {} if snapshot is None and isinstance(other, dict) else snapshot
+
+
+def _linked(value: Any, hidden: list[str]) -> str:
+    """Return a text to look for; empty when there is none, or it may not stand in a link."""
+    text = "" if value is None else str(value)[:LONGEST_TEXT]
+    return text if without(text, hidden) == text else ""
+
+
+def _attempts(page: Page, delivery: Delivery) -> list[tuple[Attempt, dict[str, str], float]]:
+    """Return the last attempts, each with the headers of its request as they are shown, and the
+    share of the longest that it took, in percent."""
+    last = delivery.attempts[-MOST_ATTEMPTS:]
+    slowest = max((each.duration for each in last), default=0)
+    return [
+        (
+            attrs.evolve(each, response_headers=shown_headers(each.response_headers, page.right)),
+            shown_headers(each.headers, page.right),
+            _percent(each.duration, slowest),
+        )
+        for each in last
+    ]
+
+
+def _percent(part: float, whole: float) -> float:
+    try:
+        return round(100 * part / whole, 1) if whole else 0.0
+    except OverflowError:  # one is an integer of any length
+        return 0.0
 
 
 def _sent(

@@ -41,7 +41,7 @@ _HEADERS = (
     ("Content-Security-Policy", _POLICY),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
+    ("Referrer-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
@@ -54,12 +54,12 @@ def right_of(authorize: Authorize, environ: Environ) -> Right | None:
     none."""
     try:
         right = authorize(environ)
-    except Exception as error:
-        place = kind_and_place(error)
-    else:
-        if right is None or right in ("view", "operate"):
+        # Not compared unless it is text: what a host's library returns may equal anything.
+        if right is None or (type(right) is str and right in ("view", "operate")):
             return right
         place = f"it returned {type(right).__name__}, not view, operate or None"
+    except Exception as error:
+        place = kind_and_place(error)
     # Outside the handler: a crash report on what is logged shows the variables of this frame.
     logger.error("nobody is let in: authorize failed (%s)", place)
     return None
@@ -82,19 +82,28 @@ def token_of(request: WebRequest) -> tuple[str, tuple[tuple[str, str], ...]]:
 def check_form(request: WebRequest, form: Mapping[str, str]) -> None:
     """Raise RefusedRequestError unless a form came from a page of this mount.
 
-    Beside the token, a browser that says where a request comes from must say: from here (Fetch
-    Metadata), as a subdomain can set cookies for its parent.
+    Beside the token, a browser that says where a request comes from must say: from here, as a
+    subdomain can set cookies for its parent. Over HTTPS it says so in ``Sec-Fetch-Site`` (Fetch
+    Metadata), otherwise in ``Origin`` (RFC 6454), which is compared with ``Host``.
     """
-    site = request.environ.get("HTTP_SEC_FETCH_SITE", "same-origin")
     cookie = request.cookie(COOKIE)
     token = form.get(FIELD, "")
     same = hmac.compare_digest(cookie.encode(), token.encode())
-    if site != "same-origin" or len(cookie) < TOKEN_BYTES or not same:
+    if not _is_from_here(request.environ) or len(cookie) < TOKEN_BYTES or not same:
         raise RefusedRequestError(
             http.HTTPStatus.FORBIDDEN,
             "This form did not come from a page that was opened here, or its cookie is gone. "
             "Nothing was changed. Go back, reload the page, and try again.",
         )
+
+
+def _is_from_here(environ: Environ) -> bool:
+    site = environ.get("HTTP_SEC_FETCH_SITE")
+    if site is not None:
+        return bool(site == "same-origin")
+    origin = str(environ.get("HTTP_ORIGIN", ""))
+    host = str(environ.get("HTTP_HOST", ""))
+    return not origin or origin.partition("://")[2].lower() == host.lower()
 
 
 def guarded(answer: Answer) -> Answer:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
 from changehook.deliveries import Delivery, DeliveryStatus
+from changehook.errors import QueueError
 from changehook.inspection import (
     SWEEPER,
     DeliveryFilter,
@@ -19,18 +20,20 @@ from changehook.inspection import (
 )
 from changehook.settings import store_of
 from changehook.web.charts import DECADES, OUTCOMES, columns, spans, top_of
-from changehook.web.page import Page
+from changehook.web.page import SOURCE_FAILS, Page
 from changehook.web.wsgi import Answer
 from changehook.webhooks import Webhook
 
-__all__ = ["Row", "rows_of", "show"]
+__all__ = ["Row", "row_of", "rows_of", "show"]
 
 LATE = 60.0
 FAILURES = 100
 LOOK_UPS = 20
 MOST_ROWS = 100
 DAY = datetime.timedelta(hours=24)
+HOUR = datetime.timedelta(hours=1)
 RECENT = datetime.timedelta(hours=2)
+FEW = 5
 BAD = frozenset({"retried", "failed", "lost"})
 
 
@@ -44,7 +47,7 @@ class Row:
         disabled: why it gets no deliveries.
         tally: how often it was asked.
         counts: attempts of the last day by outcome.
-        failing: whether all attempts of the last hour or two failed.
+        failing: whether most attempts of late failed.
         mean, slowest: seconds.
         failure: the last delivery whose last attempt failed, if it is known.
         failed_in: the last hour in which an attempt failed.
@@ -60,6 +63,11 @@ class Row:
     slowest: float | None
     failure: Delivery | None
     failed_in: datetime.datetime | None
+
+    @property
+    def is_switched_off(self) -> bool:
+        """Whether it is defined to get deliveries, and gets none."""
+        return self.webhook is not None and self.webhook.enabled and self.disabled is not None
 
     @property
     def attempts(self) -> int:
@@ -85,17 +93,20 @@ def show(page: Page) -> Answer:
     """Show health, charts, webhooks and workers."""
     stats = page.queue.stats()
     rows = rows_of(page, stats)
+    problems = _problems(page)
     alive = [each for each in stats.workers if _performs(each) and each.is_alive(page.now)]
     top = top_of(stats.hours, page.now)
     return page.render(
         "overview.html",
         stats=stats,
-        health=_health(page, stats, rows, alive),
-        problems=_problems(page),
+        health=_health(stats, rows, alive, problems),
+        problems=problems,
         alive=alive,
         workers=[each for each in stats.workers if each.threads or each.worker == SWEEPER],
         sweeper=SWEEPER,
         failing_count=sum(row.failing for row in rows),
+        disabled_count=sum(row.is_switched_off for row in rows),
+        hour=HOUR,
         rows=rows[:MOST_ROWS],
         hidden_rows=max(0, len(rows) - MOST_ROWS),
         columns=columns(stats.hours, page.now, top),
@@ -112,55 +123,97 @@ def _performs(worker: WorkerHeartbeat) -> bool:
 
 
 def _health(
-    page: Page, stats: QueueStats, rows: Sequence[Row], alive: Sequence[WorkerHeartbeat]
+    stats: QueueStats,
+    rows: Sequence[Row],
+    alive: Sequence[WorkerHeartbeat],
+    problems: Sequence[str],
 ) -> str:
     """Return ``good``, ``warning`` or ``bad``."""
-    late = stats.age_of_oldest_due or 0.0
-    if late > LATE and not alive:
+    is_late = (stats.age_of_oldest_due or 0.0) > LATE
+    waits = any(stats.counts[status] for status in DeliveryStatus if not status.finished)
+    if not alive and waits and (is_late or problems):
         return "bad"
-    if late > LATE or any(row.failing for row in rows) or _problems(page):
-        return "warning"
-    return "good"
+    in_trouble = any(row.failing or row.is_switched_off for row in rows)
+    return "warning" if is_late or problems or in_trouble or (waits and not alive) else "good"
 
 
 def _problems(page: Page) -> list[str]:
     """Return what keeps deliveries from being made, as the queue tells it."""
-    problems = []
+    problems = [] if page.webhooks() is not None else [SOURCE_FAILS]
+    for look in (_told_by_the_queue, _held_by_the_fallback):
+        try:
+            problems += look(page)
+        except QueueError as error:
+            problems.append(str(error))
+        except Exception as error:  # a part of the host, beside what is shown
+            problems.append(f"{look.__name__.strip('_').replace('_', ' ')}: {type(error).__name__}")
+    return problems
+
+
+def _told_by_the_queue(page: Page) -> list[str]:
     health = getattr(page.queue, "health", None)
-    if callable(health):
-        problems += health()
+    return list(health()) if callable(health) else []
+
+
+def _held_by_the_fallback(page: Page) -> list[str]:
     fallback = store_of(page.emitter.fallback)
     held = 0 if fallback is None else fallback.counts()[DeliveryStatus.PENDING]
-    if held:
-        problems.append(f"the queue would not take {held:,} deliveries; the fallback keeps them")
-    return problems
+    return [f"the queue would not take {held:,} deliveries; the fallback keeps them"] * bool(held)
 
 
 def rows_of(page: Page, stats: QueueStats) -> list[Row]:
     """Return a row for each webhook that is defined or was used: first those in trouble, then
     those with the most attempts."""
-    defined = {webhook.name: webhook for webhook in page.emitter.webhooks.all()}
-    disabled = page.emitter.disabled()
-    tallies = {tally.webhook: tally for tally in stats.webhooks}
-    hours: dict[str, list[HourlyOutcome]] = {}
+    defined = {webhook.name: webhook for webhook in page.webhooks() or ()}
+    hours = _by_webhook(page, stats)
+    disabled = {each.webhook: each for each in stats.disabled} | page.emitter.disabled()
+    names = dict.fromkeys([*defined, *hours, *disabled])
+    return sorted(
+        _rows(page, stats, hours, disabled, {**dict.fromkeys(names), **defined}), key=_urgency
+    )
+
+
+def row_of(page: Page, webhook: Webhook) -> Row:
+    """Return the row of one webhook."""
+    stats = page.queue.stats()
+    return _rows(
+        page,
+        stats,
+        _by_webhook(page, stats),
+        page.emitter.disabled(),
+        {webhook.name: webhook},
+    )[0]
+
+
+def _by_webhook(page: Page, stats: QueueStats) -> dict[str, list[HourlyOutcome]]:
+    found: dict[str, list[HourlyOutcome]] = {}
     for each in stats.hours:
         if each.hour > page.now - DAY:
-            hours.setdefault(each.webhook, []).append(each)
-    names = dict.fromkeys([*defined, *hours, *disabled])
-    failures = _failures(page, [name for name in names if _failed_in(hours.get(name, ()))])
-    rows = [
+            found.setdefault(each.webhook, []).append(each)
+    return found
+
+
+def _rows(
+    page: Page,
+    stats: QueueStats,
+    hours: Mapping[str, Sequence[HourlyOutcome]],
+    disabled: Mapping[str, DisabledWebhook],
+    webhooks: Mapping[str, Webhook | None],
+) -> list[Row]:
+    tallies = {tally.webhook: tally for tally in stats.webhooks}
+    failures = _failures(page, [name for name in webhooks if _failed_in(hours.get(name, ()))])
+    return [
         _row(
             page,
             name,
             hours.get(name, ()),
-            webhook=defined.get(name),
+            webhook=webhook,
             disabled=disabled.get(name),
             tally=tallies.get(name),
             failure=failures.get(name),
         )
-        for name in names
+        for name, webhook in webhooks.items()
     ]
-    return sorted(rows, key=_urgency)
 
 
 def _urgency(row: Row) -> tuple[bool, bool, int, str]:
@@ -182,19 +235,28 @@ def _row(
         counts[each.outcome] = counts.get(each.outcome, 0) + each.count
     made = [each for each in hours if each.outcome not in ("skipped", "lost")]
     count = sum(each.count for each in made)
-    recent = {each.outcome for each in hours if each.hour > page.now - RECENT and each.count}
     return Row(
         name=name,
         webhook=webhook,
         disabled=disabled,
         tally=tally,
         counts=counts,
-        failing=bool(recent & BAD) and "delivered" not in recent,
+        failing=_is_failing(hours, page.now),
         mean=sum(each.seconds for each in made) / count if count else None,
         slowest=max((each.slowest for each in made), default=None),
         failure=failure,
         failed_in=_failed_in(hours),
     )
+
+
+def _is_failing(hours: Sequence[HourlyOutcome], now: datetime.datetime) -> bool:
+    """Return whether most attempts of late failed: those of the latest hour in which there were
+    any, and if they are few, also those of the hour before."""
+    made = [each for each in hours if each.outcome != "skipped" and each.hour > now - RECENT]
+    late = [each for each in made if each.hour == max(one.hour for one in made)]
+    considered = late if sum(each.count for each in late) >= FEW else made
+    delivered = sum(each.count for each in considered if each.outcome == "delivered")
+    return 2 * delivered < sum(each.count for each in considered)
 
 
 def _failed_in(hours: Iterable[HourlyOutcome]) -> datetime.datetime | None:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import datetime
 import http
 import logging
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import attrs
 
 from changehook.emitter import Emitter
-from changehook.errors import printable
+from changehook.errors import kind_and_place, printable
 from changehook.interfaces import InspectableQueue
 from changehook.web.guard import FIELD, Right, check_form
 from changehook.web.rendering import render
 from changehook.web.wsgi import Answer, RefusedRequestError, WebRequest
+from changehook.webhooks import Webhook
 
-__all__ = ["Page"]
+__all__ = ["SOURCE_FAILS", "Page", "SourceFailedError"]
+
+SOURCE_FAILS = "The source of webhooks fails; the log of the application says where."
+
+_T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
+
+
+class SourceFailedError(RefusedRequestError):
+    """What the host keeps its webhooks in does not answer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +53,30 @@ class Page:
     def queue(self) -> InspectableQueue:
         """The queue of the emitter."""
         return cast("InspectableQueue", self.emitter.queue)
+
+    def webhooks(self) -> Sequence[Webhook] | None:
+        """Return every webhook; None when the source of the host fails."""
+        return self._looked_up(self.emitter.webhooks.all)
+
+    def webhook(self, name: str) -> Webhook | None:
+        """Return the webhook of a name; None when there is none.
+
+        Raises:
+            SourceFailedError: nobody can say, and so not what is to be hidden.
+        """
+        found = self._looked_up(lambda: [self.emitter.webhooks.get(name)])
+        if found is None:
+            raise SourceFailedError(http.HTTPStatus.SERVICE_UNAVAILABLE, SOURCE_FAILS)
+        return found[0]
+
+    def _looked_up(self, look: Callable[[], _T]) -> _T | None:
+        try:
+            return look()
+        except Exception as error:
+            place = kind_and_place(error)
+        # Outside the handler: a crash report on what is logged shows the variables of this frame.
+        logger.error("the source of webhooks fails (%s)", place)
+        return None
 
     @property
     def operates(self) -> bool:

@@ -1,77 +1,95 @@
-"""What of a delivery the page may show: bodies and payloads without the secrets of its webhook."""
+"""What the page may not show: the secrets of a webhook, wherever a text quotes them."""
 
 from __future__ import annotations
 
+import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
-
-import attrs
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from changehook.deliveries import Delivery
-from changehook.emitter import Emitter
-from changehook.errors import AttemptError, ChangehookError
-from changehook.exchange import (
-    HIDDEN,
-    Request,
-    hidden_values,
-    scrub,
-)
+from changehook.encoding import decode
+from changehook.errors import ChangehookError
+from changehook.exchange import HIDDEN, Request, hidden_values, scrub
 from changehook.web.guard import Right
 from changehook.webhooks import Webhook
 
 __all__ = ["hidden_of", "shown_headers", "without"]
 
 SIGNATURES = frozenset({"webhook-signature", "x-hook-signature", "x-hub-signature-256"})
+SHORTEST_PART, SHORTEST_WORD = 8, 20
+
+_WORD = re.compile("[a-z_.-]*")
+_SEPARATORS = re.compile("[/?&=;]")
 
 
-def hidden_of(emitter: Emitter, webhook: Webhook | None, delivery: Delivery | None) -> list[str]:
-    """Return the secrets that a body or a payload may not show where it quotes them.
+def hidden_of(webhook: Webhook | None, delivery: Delivery | None, right: Right) -> list[str]:
+    """Return the secrets that a page may not show.
 
-    These are the signing secrets, the values of headers that are hidden, and path and query of the
-    URL, each as a whole, as the definition renders them now.
+    These are the signing secrets, the values of headers that are hidden, path and query of the URL,
+    and the parts that stand in its definition and are no plain words. For whoever may only look,
+    they are the signatures of the attempts as well, which receivers may quote.
 
     Args:
-        emitter: makes the request of the delivery.
-        webhook: the definition, None when it is gone: then nothing is known.
-        delivery: whose texts are shown; None for those that are literal in the definition.
+        webhook: the definition; None when it is gone: then nothing is known but the signatures.
+        delivery: whose texts are shown; None for those of the definition alone.
+        right: of whoever looks.
     """
-    if webhook is None:
-        return []
-    request = Request(method="POST", url=_literal_url(webhook), headers=_literal(webhook), body=b"")
+    texts = set() if right == "operate" or delivery is None else set(_signatures(delivery))
+    headers: dict[str, str] = {}
+    if webhook is not None:
+        variables = _variables(delivery)
+        url = _rendered(webhook.url_template, variables)
+        headers = dict(webhook.header_templates.headers)
+        headers.update(_rendered(webhook.header_templates, variables) or {})
+        texts.update(_keys(webhook), _literal_parts(webhook.url))
+        if url is not None:
+            parts = urllib.parse.urlsplit(url.url)
+            texts.update((parts.path.strip("/"), parts.query))
+    request = Request(method="POST", url="http://localhost/", headers=headers, body=b"")
+    return hidden_values(request, *texts, whole=True)
+
+
+def _variables(delivery: Delivery | None) -> Any:
     try:
-        if delivery is not None:
-            request = emitter.preview(webhook, delivery).request
-    except AttemptError:
-        pass
-    return of_request(request, keys_of(webhook))
+        found = {} if delivery is None else decode(delivery.payload)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def of_request(request: Request, keys: Iterable[str]) -> list[str]:
-    """Return what the body of a request may not show."""
-    parts = urllib.parse.urlsplit(request.url)
-    whole = [text for text in (parts.path.strip("/"), parts.query) if text]
-    bare = attrs.evolve(request, url=f"{parts.scheme}://{parts.netloc}/")
-    return hidden_values(bare, *keys, *whole, whole=True)
+def _rendered(template: Any, variables: Any) -> Any:
+    try:
+        return template.render(variables)
+    except ChangehookError:
+        return None
 
 
-def keys_of(webhook: Webhook) -> list[str]:
-    """Return the signing secrets that can be had."""
-    keys = []
+def _keys(webhook: Webhook) -> Iterator[str]:
+    """Yield the signing secrets that can be had."""
     for secret in webhook.secret:
         try:
-            keys.append(secret.reveal())
+            key = secret.reveal()
         except ChangehookError:
             continue
-    return [*keys, *(key.removeprefix("whsec_") for key in keys)]
+        yield from (key, key.removeprefix("whsec_"))
 
 
-def _literal(webhook: Webhook) -> Mapping[str, str]:
-    return webhook.header_templates.headers
+def _literal_parts(url: str) -> Iterator[str]:
+    """Yield the parts of path and query of a URL template that may be secrets by themselves: not
+    short ones, and not plain words, which a change may hold for reasons of its own."""
+    for part in _SEPARATORS.split(url.partition("://")[2].partition("/")[2]):
+        plain = _WORD.fullmatch(part) and len(part) < SHORTEST_WORD
+        if len(part) >= SHORTEST_PART and "{" not in part and not plain:
+            yield part
 
 
-def _literal_url(webhook: Webhook) -> str:
-    literal = webhook.url_template.literal
-    return "http://localhost/" if literal is None else literal.url
+def _signatures(delivery: Delivery) -> Iterator[str]:
+    for attempt in delivery.attempts:
+        for name, value in attempt.headers.items():
+            if name.lower() in SIGNATURES:
+                yield value
+                yield from (re.split("[,=]", each, maxsplit=1)[-1] for each in value.split())
 
 
 def without(text: str, hidden: Iterable[str]) -> str:

@@ -8,19 +8,22 @@ import hashlib
 import http
 import importlib.resources
 import json
+import math
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from changehook.encoding import decode, isoformat
 from changehook.printing import clean
+from changehook.web.redaction import without
 from changehook.web.searches import link
 from changehook.web.wsgi import Answer, RefusedRequestError
 
 __all__ = ["asset", "pretty", "render", "shortened"]
 
 SHOWN_TEXT = 64 * 1024
-SHOWN_VALUE = 200
+SHOWN_VALUE = 300
 YEAR = 31_536_000
 ASSETS = {
     "page.css": "text/css; charset=utf-8",
@@ -30,12 +33,34 @@ ASSETS = {
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
-def _finalized(value: Any) -> Any:
-    """Return a value without characters that a browser obeys, such as those that turn the
-    direction of writing round."""
+@jinja2.pass_context
+def _finalized(context: jinja2.runtime.Context, value: Any) -> Any:
+    """Return what is inserted without the secrets that this page hides, and without characters
+    that a browser obeys, such as those that turn the direction of writing round."""
     if isinstance(value, str) and not hasattr(value, "__html__"):
-        return clean(value, keep="\n\t")
+        return clean(without(value, context.get("hidden", ())), keep="\n\t")
     return value
+
+
+def _field(value: object) -> Markup:
+    """Return a value for an attribute that comes back: to the letter."""
+    return escape(value)
+
+
+def _link(page: str, **fields: str | None) -> Markup:
+    return escape(link(page, **fields))
+
+
+@jinja2.pass_context
+def _as_json(context: jinja2.runtime.Context, value: Any) -> str:
+    """Return a value as JSON on one line, cut if it is long."""
+    text = without(json.dumps(value, ensure_ascii=False), context.get("hidden", ()))
+    return shortened(text, SHOWN_VALUE)[0]
+
+
+def _brief(text: object) -> str:
+    """Return a text that is shown in one line, cut if it is long."""
+    return shortened(str(text), SHOWN_VALUE)[0]
 
 
 def _utc(moment: datetime.datetime) -> str:
@@ -48,15 +73,26 @@ def _exact(moment: datetime.datetime) -> str:
     return f"{moment.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
 
 
+def _finite(seconds: float) -> float:
+    try:
+        return float(seconds)  # a record may hold an integer of any length
+    except OverflowError:
+        return math.inf
+
+
 def took(seconds: float) -> str:
     """Return how long something took, in words."""
+    seconds = _finite(seconds)
     if seconds < 0.0995:
         return f"{seconds * 1000:.3g} ms"
-    return f"{seconds:.2f} s" if seconds < 60 else lasting(seconds)
+    return f"{seconds:.2f} s" if seconds < 59.995 else lasting(seconds)
 
 
 def lasting(seconds: float) -> str:
     """Return a longer time in its two largest units."""
+    seconds = _finite(seconds)
+    if not math.isfinite(seconds):
+        return "an unknown time"
     whole = max(0, int(seconds))
     for index, (size, unit) in enumerate(UNITS):
         if whole >= size:
@@ -70,22 +106,23 @@ def lasting(seconds: float) -> str:
 
 
 def pretty(text: str) -> str:
-    """Return JSON laid out for reading; what is none as it is."""
+    """Return JSON laid out for reading, as far as it is shown; what is none as it is."""
+    laid_out, size = [], 0
     try:
-        return json.dumps(decode(text), indent=2, ensure_ascii=False)
+        # The deeper a part stands, the longer is its line: whole, it could take all memory.
+        for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(decode(text)):
+            laid_out.append(piece)
+            size += len(piece)
+            if size > 2 * SHOWN_TEXT:
+                break
     except (ValueError, RecursionError):
         return text
+    return "".join(laid_out)
 
 
-def tojson_text(value: Any) -> str:
-    """Return a value as JSON on one line, cut if it is long."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN_VALUE else f"{text[:SHOWN_VALUE]}…"
-
-
-def shortened(text: str) -> tuple[str, int]:
-    """Return what of a text is shown on a page, and how many characters are left out."""
-    return text[:SHOWN_TEXT], max(0, len(text) - SHOWN_TEXT)
+def shortened(text: str, most: int = SHOWN_TEXT) -> tuple[str, bool]:
+    """Return what of a text is shown, and whether that is not all."""
+    return (text, False) if len(text) <= most else (f"{text[:most]}…", True)
 
 
 @functools.cache
@@ -105,9 +142,11 @@ def _environment() -> jinja2.Environment:
         exact=_exact,
         took=took,
         lasting=lasting,
-        tojson_text=tojson_text,
+        as_json=_as_json,
+        brief=_brief,
+        field=_field,
     )
-    environment.globals.update(link=link, asset_of=_versioned)
+    environment.globals.update(link=_link, asset_of=_versioned)
     return environment
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import http
+import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -24,9 +25,13 @@ FAILING, WITH_ERROR = "failing", "with-error"
 _HOW = "write how long ago, such as 24h, or ISO 8601, such as 2026-01-31T12:00"
 
 
+_AGO = re.compile("[0-9]+[smhdw]")
+
+
 def link(page: str, **fields: str | None) -> str:
     """Return a relative link to a page of the mount, without fields that are empty."""
-    query = urllib.parse.urlencode({key: value for key, value in fields.items() if value})
+    there = {key: value for key, value in fields.items() if value}
+    query = urllib.parse.urlencode(there, errors="replace")
     return f"{page}?{query}" if query else page
 
 
@@ -39,7 +44,7 @@ def _moment(name: str, text: str, now: datetime.datetime) -> datetime.datetime |
     if not text:
         return None
     try:
-        if text[0].isdigit() and text[-1].isalpha() and "T" not in text:
+        if _AGO.fullmatch(text):
             return now - datetime.timedelta(seconds=duration(text))
         found = datetime.datetime.fromisoformat(text)
         zoned = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
@@ -70,7 +75,9 @@ class Search:
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> Search:
         """Return the search of a query or a form."""
-        return cls(**{name: fields.get(name, "").strip() for name in attrs.fields_dict(cls)})
+        found = {name: fields.get(name, "") for name in attrs.fields_dict(cls)}
+        times = {name: found[name].strip() for name in ("since", "until")}
+        return cls(**{**found, **times})
 
     def where(self, now: datetime.datetime) -> DeliveryFilter:
         """Return the filter.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,18 +20,19 @@ from changehook.errors import (
 from changehook.exchange import redact_headers, redact_url
 from changehook.explanations import WebhookExplanation, explain
 from changehook.inspection import DeliveryFilter
-from changehook.models import Change
-from changehook.web.delivery import Sent
-from changehook.web.overview import rows_of
+from changehook.models import Change, new_delivery_id
+from changehook.payload import freeze
+from changehook.web.delivery import LONGEST_JUDGED, Sent
+from changehook.web.overview import row_of, rows_of
 from changehook.web.page import Page
-from changehook.web.redaction import keys_of, of_request, shown_headers, without
+from changehook.web.redaction import hidden_of, shown_headers, without
 from changehook.web.searches import link
 from changehook.web.wsgi import Answer, RefusedRequestError, redirect
 from changehook.webhooks import Webhook
 
 __all__ = ["show", "show_all", "switch", "try_out"]
 
-PAST = 10
+RECENT = 10
 LONGEST_REASON = 500
 FIELDS = {
     "http_content_type": "Content type",
@@ -66,9 +67,14 @@ def show_all(page: Page) -> Answer:
 def show(page: Page) -> Answer:
     """Show one webhook, and the form to try it out."""
     query = page.request.query
-    webhook = _named(page, query)
-    chosen = query.get("delivery", "")
-    return _shown(page, webhook, _form(page, webhook, chosen), done=query.get("done", ""))
+    name, done = query.get("name", ""), query.get("done", "")
+    webhook = page.webhook(name)
+    if webhook is not None:
+        return _shown(page, webhook, {"delivery": query.get("delivery", "")}, done=done)
+    disabled = page.emitter.disabled().get(name)
+    if disabled is None and done != "enable":
+        raise _not_defined()
+    return page.render("undefined.html", name=name, disabled=disabled)
 
 
 def switch(page: Page) -> Answer:
@@ -77,6 +83,7 @@ def switch(page: Page) -> Answer:
     page.require_operate()
     name, action = form.get("name", ""), form.get("action", "")
     if action == "disable":
+        name = _named(page, form).name
         reason = form.get("reason", "").strip()[:LONGEST_REASON] or "by hand"
         page.emitter.disable(name, reason)
     elif action == "enable":
@@ -95,13 +102,16 @@ def try_out(page: Page) -> Answer:
         change, past = _chosen(page, form)
         if form.get("action") == "send":
             page.require_operate()
-            delivery = page.emitter.send(webhook, change)
+            delivery = page.emitter.send(webhook, past or change)
             page.note(f"webhook {webhook.name}: a test was sent")
             return redirect(link("delivery", id=delivery.id, done="send"))
-        trial = _tried(page, webhook, change, past)
+        judged = past or _as_delivery(page, webhook, change)
+        # What was added to a past change, under context, is rendered as it was.
+        asked = change if past is None else attrs.evolve(past, body=None)
+        trial = _tried(page, webhook, change, asked, judged)
     except (ConfigurationError, EncodingError, DeliveryNotFoundError) as error:
         return _shown(page, webhook, form, status=http.HTTPStatus.BAD_REQUEST, fault=str(error))
-    return _shown(page, webhook, form, trial=trial)
+    return _shown(page, webhook, form, trial=trial, judged=judged)
 
 
 def _shown(
@@ -110,46 +120,49 @@ def _shown(
     form: Mapping[str, str],
     *,
     trial: Trial | None = None,
+    judged: Delivery | None = None,
     fault: str = "",
     done: str = "",
     status: http.HTTPStatus = http.HTTPStatus.OK,
 ) -> Answer:
-    stats = page.queue.stats()
-    row = next((each for each in rows_of(page, stats) if each.name == webhook.name), None)
+    recent = page.queue.find(DeliveryFilter(webhook=webhook.name), limit=RECENT)
     document = webhook.to_dict()
     return page.render(
         "webhook.html",
+        hidden=hidden_of(webhook, judged, page.right),
         status=status,
         webhook=webhook,
-        row=row,
+        row=row_of(page, webhook),
         document=document,
         conditions=json.dumps(document["conditions"], indent=2, ensure_ascii=False),
         settings={words: document[name] for name, words in FIELDS.items()},
-        past=_past(page, webhook),
-        form=form,
+        recent=recent,
+        form=_form(webhook, form, recent),
         trial=trial,
         fault=fault,
         done=done,
     )
 
 
+def _not_defined() -> RefusedRequestError:
+    return RefusedRequestError(http.HTTPStatus.NOT_FOUND, "No webhook of this name is defined.")
+
+
 def _named(page: Page, fields: Mapping[str, str]) -> Webhook:
-    name = fields.get("name", "")
-    webhook = page.emitter.webhooks.get(name)
+    webhook = page.webhook(fields.get("name", ""))
     if webhook is None:
-        raise RefusedRequestError(http.HTTPStatus.NOT_FOUND, "No webhook has this name any more.")
+        raise _not_defined()
     return webhook
 
 
-def _past(page: Page, webhook: Webhook) -> list[Delivery]:
-    return page.queue.find(DeliveryFilter(webhook=webhook.name), limit=PAST)
-
-
-def _form(page: Page, webhook: Webhook, chosen: str) -> dict[str, str]:
-    """Return the form to begin with: a past change, or an example in the form of one."""
-    past = _past(page, webhook)
-    if not chosen and past:
-        chosen = past[0].id
+def _form(
+    webhook: Webhook, form: Mapping[str, str], recent: Sequence[Delivery]
+) -> Mapping[str, str]:
+    """Return what stands in the form: what was sent; to begin with a past change, and an example of
+    what can be pasted."""
+    if "change" in form:
+        return form
+    chosen = form["delivery"] or (recent[0].id if recent else "")
     return {"delivery": chosen, "change": json.dumps(_example(webhook), indent=2)}
 
 
@@ -183,18 +196,37 @@ def _chosen(page: Page, form: Mapping[str, str]) -> tuple[Change, Delivery | Non
     return Change.from_dict(document), past
 
 
-def _tried(page: Page, webhook: Webhook, change: Change, past: Delivery | None) -> Trial:
-    source = page.emitter.webhooks
-    listens = any(each.name == webhook.name for each in source.select(change.event, change.model))
-    disabled = page.emitter.disabled().get(webhook.name)
-    explanation = explain(webhook, change, listens, disabled)
+def _as_delivery(page: Page, webhook: Webhook, change: Change) -> Delivery:
+    """Return the delivery that a change would make, which is not kept."""
+    return Delivery(
+        id=new_delivery_id(page.now),
+        webhook=webhook.name,
+        event=change.event,
+        model=change.model,
+        payload=freeze(change),
+        created_at=page.now,
+        due_at=page.now,
+    )
+
+
+def _tried(
+    page: Page, webhook: Webhook, change: Change, asked: Change | Delivery, judged: Delivery
+) -> Trial:
+    explanation = _explained(page, webhook, change, len(judged.payload))
     try:
-        # What was added to a past change, under context, is rendered as it was.
-        asked = change if past is None else attrs.evolve(past, body=None)
         request = page.emitter.preview(webhook, asked).request
     except AttemptError as error:
         return Trial(explanation=explanation, problem=f"{error.error_class}: {error}")
-    body = without(request.body.decode(), of_request(request, keys_of(webhook)))
+    body = without(request.body.decode(), hidden_of(webhook, judged, page.right))
     headers = shown_headers(redact_headers(request.headers), page.right)
     sent = Sent.of(request.method, redact_url(request.url), headers, body)
     return Trial(explanation=explanation, sent=sent)
+
+
+def _explained(page: Page, webhook: Webhook, change: Change, size: int) -> WebhookExplanation:
+    if size > LONGEST_JUDGED:
+        reason = "the change is so large that it is not judged here"
+        return WebhookExplanation(webhook=webhook.name, fires=False, reason=reason)
+    heard = page.emitter.webhooks.select(change.event, change.model)
+    listens = any(each.name == webhook.name for each in heard)
+    return explain(webhook, change, listens, page.emitter.disabled().get(webhook.name))

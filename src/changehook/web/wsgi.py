@@ -27,11 +27,13 @@ class RefusedRequestError(Exception):
 
     Args:
         status: of the answer.
-        text: for whoever reads it; shown as it is.
+        text: for whoever reads it.
+        headers: of the answer.
     """
 
-    def __init__(self, status: http.HTTPStatus, text: str) -> None:
+    def __init__(self, status: http.HTTPStatus, text: str, *headers: tuple[str, str]) -> None:
         super().__init__(text)
+        self.headers = headers
         self.status = status
         self.text = text
 
@@ -134,7 +136,7 @@ class Answer:
         """Begin the response, and return its body."""
         own = [("Content-Type", self.content_type), ("Content-Length", str(len(self.body)))]
         start_response(f"{self.status.value} {self.status.phrase}", [*own, *self.headers])
-        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [self.body]
+        return [] if str(environ.get("REQUEST_METHOD")).upper() == "HEAD" else [self.body]
 
 
 def redirect(location: str) -> Answer:
