@@ -25,6 +25,22 @@ THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = sorted({"3.11", "3.12", "3.13", THIS}, key=lambda version: int(version.split(".")[1]))
 
 
+# The operator's page from the wheel, with its templates and its style.
+OVERVIEW = """
+from wsgiref.util import setup_testing_defaults
+from changehook import Emitter, InMemoryQueue
+from changehook.web import inspection_app
+
+app = inspection_app(Emitter(queue=InMemoryQueue()), authorize=lambda environ: "view")
+for path in ("/", "/static/page.css", "/static/page.js", "/static/icon.svg"):
+    environ = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    statuses = []
+    assert len(b"".join(app(environ, lambda status, headers: statuses.append(status)))) > 100
+    assert statuses == ["200 OK"]
+"""
+
+
 def group(name: str) -> tuple[str, ...]:
     """Return the requirements of a dependency group."""
     return nox.project.dependency_groups(PROJECT, name)
@@ -121,5 +137,6 @@ def build(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
         session.run(f"{folder}/venv/bin/changehook", "--version", external=True)
         session.run(f"{folder}/venv/bin/changehook", "demo", external=True)
+        session.run(python, "-c", OVERVIEW, external=True)
         api = str(ROOT / "tests" / "typing")
         session.run("mypy", "--strict", "--python-executable", python, api)

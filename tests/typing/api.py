@@ -6,7 +6,7 @@ import datetime
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 import changehook
 from changehook import (
@@ -28,6 +28,10 @@ from changehook import (
     WebhookRegistry,
 )
 from changehook.testing import FakeClock, InspectableQueueContract, RecordingTransport
+from changehook.web import Right, inspection_app
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 webhook = Webhook(
     name="slack",
@@ -104,3 +108,13 @@ class TestQueue(InspectableQueueContract):
     def settle(self, queue: Queue, condition: object) -> bool:
         """Perform what is due."""
         return True
+
+
+def authorize(environ: dict[str, Any]) -> Right | None:
+    """Let one user in."""
+    return "operate" if environ.get("REMOTE_USER") == "ann" else None
+
+
+page: WSGIApplication = inspection_app(
+    Emitter(webhooks=[webhook], queue=InMemoryQueue()), authorize=authorize
+)

@@ -36,6 +36,7 @@ PAGES = {
     "empty": "/deliveries?text=nowhere",
     "delivery": None,
     "failing": None,
+    "retried": None,
     "webhooks": "/webhooks",
     "webhook": "/webhook?name=chat",
     "bulk": "/bulk?action=retry&status=with-error",
@@ -152,6 +153,7 @@ def address_of(name: str, emitter: Emitter) -> str:
     wanted = {
         "delivery": DeliveryFilter(webhook="chat", status="delivered"),
         "failing": DeliveryFilter(webhook="pager", failing=True),
+        "retried": DeliveryFilter(webhook="inventory", model="ipaddress", failing=True),
     }
     if name not in wanted:
         return str(PAGES[name])
@@ -441,6 +443,7 @@ def test_times_are_in_the_zone_of_the_reader(day_url, past, visit):
     time = tokyo.locator(f"time[title='{exact}']").first
     hour = (delivery.created_at + 9 * operated.HOUR).strftime("%H:%M:%S")
     expect(time).to_contain_text(hour)
+    expect(tokyo.get_by_role("contentinfo")).to_contain_text("GMT+9")
     plain = visit(address, javascript=False)
     expect(plain.locator(f"time[title='{exact}']").first).to_have_text(
         f"{delivery.created_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -517,7 +520,7 @@ def test_what_is_empty_says_what_to_do_next(tmp_path, serve, visit, javascript):
 @pytest.mark.parametrize("name", ["overview", "deliveries", "delivery", "webhook", "bulk"])
 def test_screenshots(day_url, past, visit, screenshot, name, scheme):
     """Pictures for the documentation; ``CHANGEHOOK_SCREENSHOTS=docs/images`` puts them there."""
-    which = {"delivery": "failing", "deliveries": "troubled"}.get(name, name)
+    which = {"delivery": "retried", "deliveries": "troubled"}.get(name, name)
     page = visit(f"{day_url}{address_of(which, past)}", scheme=scheme, timezone="Europe/Amsterdam")
     if name == "webhook":
         page.get_by_role("button", name="Dry run").click()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -313,16 +313,16 @@ def hours_of(*figures: tuple[int, str, int]) -> tuple[HourlyOutcome, ...]:
     )
 
 
-def overview_of(stats: QueueStats, webhooks: Sequence[Webhook] = (HOOK,)) -> str:
-    """Return the first page over a queue that tells these figures."""
+def overview_of(stats: QueueStats, path: str = "/") -> str:
+    """Return a page over a queue that tells these figures."""
     queue = InMemoryQueue()
     queue.stats = lambda: stats
     app = inspection_app(
-        Emitter(webhooks=webhooks, queue=queue),
+        Emitter(webhooks=[HOOK], queue=queue),
         authorize=lambda _: "view",
         clock=lambda: operated.NOW,
     )
-    return operated.Client(app).get("/").text
+    return operated.Client(app).get(path).text
 
 
 COUNTS = dict.fromkeys(DeliveryStatus, 0)
@@ -385,7 +385,9 @@ def test_a_webhook_that_is_disabled_needs_a_look():
 
 def test_a_failure_that_healed_leads_to_its_hour():
     """As no delivery has an error any more."""
-    text = overview_of(QueueStats(counts=COUNTS, hours=hours_of((1, "retried", 1))))
+    stats = QueueStats(counts=COUNTS, hours=hours_of((1, "retried", 1)))
+    text = overview_of(stats)
+    assert "until=2026-03-10T15%3A00" in overview_of(stats, "/webhooks")
     assert "deliveries?webhook=orders&amp;since=2026-03-10T14%3A00" in text
     assert "until=2026-03-10T15%3A00" in text
 

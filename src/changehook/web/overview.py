@@ -65,6 +65,11 @@ class Row:
     failed_in: datetime.datetime | None
 
     @property
+    def failed_until(self) -> datetime.datetime | None:
+        """The end of the hour of the last failure."""
+        return None if self.failed_in is None else self.failed_in + HOUR
+
+    @property
     def is_switched_off(self) -> bool:
         """Whether it is defined to get deliveries, and gets none."""
         return self.webhook is not None and self.webhook.enabled and self.disabled is not None
@@ -106,7 +111,6 @@ def show(page: Page) -> Answer:
         sweeper=SWEEPER,
         failing_count=sum(row.failing for row in rows),
         disabled_count=sum(row.is_switched_off for row in rows),
-        hour=HOUR,
         rows=rows[:MOST_ROWS],
         hidden_rows=max(0, len(rows) - MOST_ROWS),
         columns=columns(stats.hours, page.now, top),

@@ -4,6 +4,7 @@
 const FORMS = {
   full: { dateStyle: "medium", timeStyle: "medium" },
   short: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" },
+  zoned: { dateStyle: "medium", timeStyle: "long" }, // with the zone that all times are in
   hour: { hour: "2-digit", minute: "2-digit" },
 };
 const format = (iso, form) => new Intl.DateTimeFormat(undefined, FORMS[form]).format(new Date(iso));
