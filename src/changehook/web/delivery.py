@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -123,11 +123,8 @@ def text(page: Page) -> Answer:
     """Show the whole payload or body as plain text."""
     delivery = _named(page, page.request.query)
     webhook = page.webhook(delivery.webhook)
-    parts: dict[str, Callable[[], str | None]] = {
-        "payload": lambda: delivery.payload,
-        "body": lambda: delivery.body,
-    }
-    part = parts.get(page.request.query.get("part", ""), lambda: None)()
+    parts = {"payload": delivery.payload, "body": delivery.body}
+    part = parts.get(page.request.query.get("part", ""))
     if part is None:
         raise RefusedRequestError(http.HTTPStatus.NOT_FOUND, "There is no such text.")
     shown = without(part, hidden_of(webhook, delivery, page.right))
