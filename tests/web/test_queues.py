@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import operated
 import pytest
 import redis
@@ -31,6 +32,7 @@ from changehook import (
 )
 from changehook.exchange import Response
 from changehook.inspection import DeliveryFilter, HourlyOutcome, QueueStats, WorkerHeartbeat
+from changehook.models import utcnow
 from changehook.queues.celery import CeleryQueue
 from changehook.queues.rq import RQQueue
 from changehook.testing import RecordingTransport, make_delivery
@@ -390,6 +392,29 @@ def test_a_failure_that_healed_leads_to_its_hour():
     assert "until=2026-03-10T15%3A00" in overview_of(stats, "/webhooks")
     assert "deliveries?webhook=orders&amp;since=2026-03-10T14%3A00" in text
     assert "until=2026-03-10T15%3A00" in text
+
+
+def test_what_failed_last_is_found_behind_many_others(tmp_path):
+    """By the indices of a file, also where another webhook has failed a hundred times since."""
+    hooks = [HOOK, attrs.evolve(HOOK, name="quiet", object_types={"item"})]
+    with contextlib.closing(SQLiteStore(tmp_path / "w.db", synchronous="NORMAL")) as store:
+        queue = operated.StoreBackedQueue(store, utcnow)
+        emitter = Emitter(webhooks=hooks, queue=queue, transport=RecordingTransport(*[500] * 200))
+        (first,) = emitter.emit_change("created", "item", {})
+        for _ in range(120):
+            kept(emitter)
+        queue.run()
+        text = operator_of(emitter).get("/").text
+    assert f'href="delivery?id={first.id}"' in text
+
+
+def test_health_that_fails_leaves_the_overview_to_be_seen():
+    """It is a part of the host, beside what is shown."""
+    queue = InMemoryQueue()
+    queue.health = lambda: 1 / 0
+    text = operator_of(Emitter(webhooks=[HOOK], queue=queue)).get("/").text
+    assert "told by the queue: ZeroDivisionError" in text
+    assert "Needs a look" in text
 
 
 # Trying out
