@@ -22,7 +22,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 OWNERS = {
     "attrs": {"*"},
     "jinja2": {"compiler", "failures", "filters", "rendering", "sandbox"},
-    "markupsafe": set(),
+    "markupsafe": {"rendering"},
     "redis": {"rq"},
     "urllib3": {"transport"},
 }

@@ -385,4 +385,4 @@ def test_a_url_of_the_command_is_no_option() -> None:
 def test_each_value_that_is_hidden_has_a_variable_of_its_own() -> None:
     headers = {"X-Key": "***", "X_Key": "***", "URL": "***"}
     command = curl_command("POST", "http://h/***", headers, "b")
-    assert len(set(re.findall(r"\$(HOOK_\w*)", command))) == 4
+    assert len(set(re.findall(r"\$\{(HOOK_\w*)", command))) == 4

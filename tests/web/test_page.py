@@ -169,7 +169,7 @@ def test_the_overview_says_whether_it_works(day_url, visit, javascript):
     page = visit(f"{day_url}/", javascript=javascript)
     health = page.get_by_role("region", name="Health")
     expect(health).to_contain_text("Needs a look")
-    expect(health).to_contain_text("failing receiver")
+    expect(health).to_contain_text("failing: pager")
     expect(health).to_contain_text("2 workers alive")
     expect(page.get_by_role("img")).to_have_count(2)
     page.get_by_text("As a table").first.click()

@@ -193,8 +193,8 @@ def test_what_no_command_can_hold_comes_from_a_file():
     for body in ("a\0b", "x" * (LONGEST_ARGUMENT + 1)):
         command = curl_command("POST", "https://x.example/***", {"Authorization": "***"}, body)
         assert "--data-binary @body.txt" in command
-        assert '"$HOOK_URL"' in command
-        assert "'Authorization: '\"$HOOK_AUTHORIZATION\"" in command
+        assert '"${HOOK_URL:?}"' in command
+        assert "'Authorization: '\"${HOOK_AUTHORIZATION:?}\"" in command
 
 
 # Searches

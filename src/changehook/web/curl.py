@@ -37,7 +37,7 @@ class _Variables:
         )
         self.names.add(found)
         self.notes.append(f"# {found} is {printable(meaning)}, hidden here")
-        return f'"${found}"'
+        return f'"${{{found}:?}}"'
 
 
 def curl_command(method: str, url: str, headers: Mapping[str, str], body: str) -> str:

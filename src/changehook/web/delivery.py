@@ -10,16 +10,18 @@ from typing import Any
 import attrs
 
 from changehook.conditions import Explanation
-from changehook.deliveries import Attempt, Delivery
+from changehook.deliveries import Attempt, Delivery, DeliveryStatus
 from changehook.encoding import decode
 from changehook.errors import AttemptError, ConfigurationError
 from changehook.exchange import redact_headers, redact_url
 from changehook.models import Change
 from changehook.web.curl import curl_command
 from changehook.web.differences import Line, differences
+from changehook.web.labels import label_of
 from changehook.web.page import Page, SourceFailedError
 from changehook.web.redaction import hidden_of, shown_headers, without
 from changehook.web.rendering import pretty, shortened
+from changehook.web.rows import row_of
 from changehook.web.searches import link
 from changehook.web.wsgi import Answer, RefusedRequestError, redirect
 from changehook.webhooks import Webhook
@@ -34,6 +36,7 @@ DONE = {
 LONGEST_COMPARED = 1024 * 1024
 LONGEST_JUDGED = 256 * 1024
 MOST_ATTEMPTS = 50
+MOST_OTHERS = 100
 LONGEST_TEXT = 200
 
 
@@ -100,6 +103,9 @@ def show(page: Page) -> Answer:
         attempts=_attempts(page, delivery),
         earlier=max(0, len(delivery.attempts) - MOST_ATTEMPTS),
         request_id=_linked(document.get("request_id"), hidden),
+        label="" if problem else label_of(delivery, hidden),
+        is_resting=_is_resting(page, delivery, webhook),
+        others=_others(page, delivery),
     )
 
 
@@ -145,6 +151,18 @@ def judged(webhook: Webhook | None, delivery: Delivery) -> Explanation | None:
     except (ValueError, RecursionError, ConfigurationError):
         return None
     return webhook.compiled_conditions.explain(change)
+
+
+def _is_resting(page: Page, delivery: Delivery, webhook: Webhook | None) -> bool:
+    """Return whether a delivery is due, and its receiver fails, so that it may be given rests."""
+    is_due = delivery.status is DeliveryStatus.PENDING and delivery.due_at <= page.now
+    return is_due and row_of(page, delivery.webhook, webhook).failing
+
+
+def _others(page: Page, delivery: Delivery) -> list[str]:
+    """Return the webhooks of which one may ask why this change did not fire them."""
+    names = (webhook.name for webhook in page.webhooks() or ())
+    return sorted(name for name in names if name != delivery.webhook)[:MOST_OTHERS]
 
 
 def _named(page: Page, fields: Mapping[str, str]) -> Delivery:

@@ -15,6 +15,7 @@ from changehook.errors import kind_and_place, printable
 from changehook.interfaces import InspectableQueue
 from changehook.web.guard import FIELD, Right, check_form
 from changehook.web.rendering import render
+from changehook.web.searches import link
 from changehook.web.wsgi import Answer, RefusedRequestError, WebRequest
 from changehook.webhooks import Webhook
 
@@ -113,6 +114,9 @@ class Page:
         common = {
             "page": self,
             "path": self.request.path,
+            "here": link(
+                self.request.path.lstrip("/") or "./", **{**self.request.query, "done": ""}
+            ),
             "operates": self.operates,
             "now": self.now,
             "csrf_field": FIELD,

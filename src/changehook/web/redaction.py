@@ -18,6 +18,7 @@ __all__ = ["hidden_of", "shown_headers", "without"]
 
 SIGNATURES = frozenset({"webhook-signature", "x-hook-signature", "x-hub-signature-256"})
 SHORTEST_PART, SHORTEST_WORD = 8, 20
+FACTS = ("event", "timestamp", "model", "username", "request_id")
 
 _WORD = re.compile("[a-z_.-]*")
 _SEPARATORS = re.compile("[/?&=;]")
@@ -41,7 +42,9 @@ def hidden_of(webhook: Webhook | None, delivery: Delivery | None, right: Right) 
         variables = _variables(delivery)
         url = _rendered(webhook.url_template, variables)
         headers = dict(webhook.header_templates.headers)
-        headers.update(_rendered(webhook.header_templates, variables) or {})
+        for name, value in (_rendered(webhook.header_templates, variables) or {}).items():
+            if value in headers[name] or value not in _facts(variables):
+                headers[name] = value
         texts.update(_keys(webhook), _literal_parts(webhook.url))
         if url is not None:
             parts = urllib.parse.urlsplit(url.url)
@@ -56,6 +59,11 @@ def _variables(delivery: Delivery | None) -> Any:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _facts(variables: Mapping[str, Any]) -> set[str]:
+    """Return what a header may repeat without making a secret of it: who made which change."""
+    return {str(variables.get(name)) for name in FACTS}
 
 
 def _rendered(template: Any, variables: Any) -> Any:

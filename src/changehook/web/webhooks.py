@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import http
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -23,9 +25,10 @@ from changehook.inspection import DeliveryFilter
 from changehook.models import Change, new_delivery_id
 from changehook.payload import freeze
 from changehook.web.delivery import LONGEST_JUDGED, Sent
-from changehook.web.overview import row_of, rows_of
+from changehook.web.labels import label_of
 from changehook.web.page import Page
 from changehook.web.redaction import hidden_of, shown_headers, without
+from changehook.web.rows import row_of, rows_of
 from changehook.web.searches import link
 from changehook.web.wsgi import Answer, RefusedRequestError, redirect
 from changehook.webhooks import Webhook
@@ -49,11 +52,13 @@ class Trial:
     """What a dry run gave.
 
     Args:
-        explanation: whether the webhook fires for the change, and why not.
+        what: the change, in words.
+        explanation: whether the webhook fires for it, and why not.
         sent: the request that it would send.
         problem: why there is none.
     """
 
+    what: str
     explanation: WebhookExplanation
     sent: Sent | None = None
     problem: str = ""
@@ -104,7 +109,7 @@ def try_out(page: Page) -> Answer:
             page.require_operate()
             delivery = page.emitter.send(webhook, past or change)
             page.note(f"webhook {webhook.name}: a test was sent")
-            return redirect(link("delivery", id=delivery.id, done="send"))
+            return redirect(link("delivery", id=delivery.id, done="send") + "#main")
         judged = past or _as_delivery(page, webhook, change)
         # What was added to a past change, under context, is rendered as it was.
         asked = change if past is None else attrs.evolve(past, body=None)
@@ -125,19 +130,22 @@ def _shown(
     done: str = "",
     status: http.HTTPStatus = http.HTTPStatus.OK,
 ) -> Answer:
-    recent = page.queue.find(DeliveryFilter(webhook=webhook.name), limit=RECENT)
+    form = _form(page, webhook, form)
+    recent = _recent(page, webhook, form["delivery"])
+    hidden = hidden_of(webhook, judged, page.right)
     document = webhook.to_dict()
     return page.render(
         "webhook.html",
-        hidden=hidden_of(webhook, judged, page.right),
+        hidden=hidden,
         status=status,
         webhook=webhook,
-        row=row_of(page, webhook),
+        row=row_of(page, webhook.name, webhook),
         document=document,
         conditions=json.dumps(document["conditions"], indent=2, ensure_ascii=False),
         settings={words: document[name] for name, words in FIELDS.items()},
-        recent=recent,
-        form=_form(webhook, form, recent),
+        recent=[(each, label_of(each, hidden)) for each in recent],
+        form=form,
+        form_digest=_digest(form["change"]),
         trial=trial,
         fault=fault,
         done=done,
@@ -155,15 +163,43 @@ def _named(page: Page, fields: Mapping[str, str]) -> Webhook:
     return webhook
 
 
-def _form(
-    webhook: Webhook, form: Mapping[str, str], recent: Sequence[Delivery]
-) -> Mapping[str, str]:
+def _recent(page: Page, webhook: Webhook, chosen: str) -> list[Delivery]:
+    """Return the past changes to choose from, with the one that is chosen."""
+    recent = page.queue.find(DeliveryFilter(webhook=webhook.name), limit=RECENT)
+    if chosen and chosen not in {each.id for each in recent}:
+        with contextlib.suppress(DeliveryNotFoundError):
+            recent.append(page.queue.get(chosen))
+    return recent
+
+
+def _form(page: Page, webhook: Webhook, form: Mapping[str, str]) -> dict[str, str]:
     """Return what stands in the form: what was sent; to begin with a past change, and an example of
     what can be pasted."""
     if "change" in form:
-        return form
-    chosen = form["delivery"] or (recent[0].id if recent else "")
+        return {"delivery": _past_id(form), "change": _text(form)}
+    chosen = form.get("delivery", "")
+    if not chosen:
+        newest = page.queue.find(DeliveryFilter(webhook=webhook.name), limit=1)
+        chosen = newest[0].id if newest else ""
     return {"delivery": chosen, "change": json.dumps(_example(webhook), indent=2)}
+
+
+def _text(form: Mapping[str, str]) -> str:
+    """Return what was pasted; browsers send its lines with CRLF."""
+    return form.get("change", "").replace("\r\n", "\n")
+
+
+def _past_id(form: Mapping[str, str]) -> str:
+    """Return the id of the past change that is meant, empty for the pasted one: also when somebody
+    pasted another text, and left the choice as it was."""
+    chosen = form.get("delivery", "")
+    is_left = chosen == form.get("was_delivery")
+    is_pasted = _digest(_text(form)) != form.get("was_change", _digest(_text(form)))
+    return "" if is_left and is_pasted else chosen
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _example(webhook: Webhook) -> dict[str, Any]:
@@ -184,13 +220,10 @@ def _chosen(page: Page, form: Mapping[str, str]) -> tuple[Change, Delivery | Non
         ConfigurationError: it is none.
         DeliveryNotFoundError: the delivery is gone.
     """
-    delivery_id = form.get("delivery", "")
+    delivery_id = _past_id(form)
     past = page.queue.get(delivery_id) if delivery_id else None
     try:
-        if past is not None:
-            document = decode(past.payload)
-        else:
-            document = decode_strict(form.get("change", "").encode())
+        document = decode_strict(_text(form).encode()) if past is None else decode(past.payload)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"the change is not JSON ({error})") from None
     return Change.from_dict(document), past
@@ -213,14 +246,17 @@ def _tried(
     page: Page, webhook: Webhook, change: Change, asked: Change | Delivery, judged: Delivery
 ) -> Trial:
     explanation = _explained(page, webhook, change, len(judged.payload))
+    which = "the pasted change" if isinstance(asked, Change) else "a past change"
+    label = label_of(judged, hidden_of(webhook, judged, page.right))
+    what = f"{which}, {change.event} {change.model} {label}".rstrip()
     try:
         request = page.emitter.preview(webhook, asked).request
     except AttemptError as error:
-        return Trial(explanation=explanation, problem=f"{error.error_class}: {error}")
+        return Trial(what=what, explanation=explanation, problem=f"{error.error_class}: {error}")
     body = without(request.body.decode(), hidden_of(webhook, judged, page.right))
     headers = shown_headers(redact_headers(request.headers), page.right)
     sent = Sent.of(request.method, redact_url(request.url), headers, body)
-    return Trial(explanation=explanation, sent=sent)
+    return Trial(what=what, explanation=explanation, sent=sent)
 
 
 def _explained(page: Page, webhook: Webhook, change: Change, size: int) -> WebhookExplanation:

@@ -34,6 +34,11 @@ for (const box of document.querySelectorAll(".copy")) {
   box.prepend(button);
 }
 
+const trial = document.getElementById("try-form");
+trial?.elements.change.addEventListener("input", () => {
+  trial.elements.delivery.value = ""; // what is typed is what is meant
+});
+
 const bulk = document.getElementById("bulk");
 if (bulk) {
   const total = Number(bulk.dataset.total);
