@@ -381,6 +381,16 @@ def test_a_receiver_is_failing_since_nothing_arrived_any_more(tmp_path, answers,
         assert all(f'since <time datetime="{began.isoformat()}"' in text for text in texts)
 
 
+def test_a_webhook_that_is_off_is_not_failing():
+    """Whatever its last attempt met, none is made any more."""
+    emitter = Emitter(webhooks=[HOOK], queue=InMemoryQueue(), transport=RecordingTransport(500))
+    kept(emitter)
+    emitter.queue.run()
+    assert "failing: <a" in operator_of(emitter).get("/").text
+    emitter.webhooks.replace([attrs.evolve(HOOK, enabled=False)])
+    assert "no receiver is failing" in operator_of(emitter).get("/").text
+
+
 def test_the_last_failure_is_the_last_attempt_that_failed():
     """And not the failure of the newest delivery."""
     clock = operated.Clock(operated.NOW)

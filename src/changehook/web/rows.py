@@ -85,8 +85,9 @@ class Row:
 
     @property
     def failing(self) -> bool:
-        """Whether its last attempt failed, and nothing arrived since."""
-        return self.disabled is None and self.trouble is not None and self.trouble.lasts
+        """Whether it is on, its last attempt failed, and nothing arrived since."""
+        is_off = self.disabled is not None or not (self.webhook is None or self.webhook.enabled)
+        return not is_off and self.trouble is not None and self.trouble.lasts
 
     @property
     def failed_until(self) -> datetime.datetime | None:
