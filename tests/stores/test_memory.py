@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from changehook import ConfigurationError, DeliveryFilter, DeliveryStatus, MemoryStore
+from changehook import ConfigurationError, DeliveryFilter, DeliveryStatus, MemoryStore, Store
 from changehook.testing import StoreContract, make_delivery
 from changehook.testing.deliveries import NOW, delivered, failed, later
 
@@ -18,6 +18,23 @@ class TestMemoryStore(StoreContract):
     def make_store(self, capacity):
         """Give a store in memory."""
         return MemoryStore(capacity=capacity)
+
+
+class Plain(MemoryStore):
+    """A store that overrides nothing that it can inherit."""
+
+    count = Store.count
+    due = Store.due
+    oldest = Store.oldest
+    save_all = Store.save_all
+
+
+class TestInherited(StoreContract):
+    """What a store of one's own inherits passes as well."""
+
+    def make_store(self, capacity):
+        """Give a store."""
+        return Plain(capacity=capacity)
 
 
 @pytest.mark.parametrize("arguments", [{"capacity": 0}, {"keep": 0}])
