@@ -153,7 +153,12 @@ class TestCelery(InspectableQueueContract):
         app = application(self.redis.url)
         queue = CeleryQueue(app, store=self.store, task_queue=name, sweep_every=0.02)
         worker = start_worker(
-            app, pool="threads", concurrency=2, queues=name, perform_ping_check=False
+            app,
+            pool="threads",
+            concurrency=2,
+            queues=name,
+            perform_ping_check=False,
+            shutdown_timeout=30.0,  # Celery 5.4 looks again after 10 s when it holds all it may
         )
         self.stack.enter_context(worker)
         return queue
