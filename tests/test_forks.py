@@ -132,26 +132,3 @@ print("parent", transport.send(request).status)
     with Server(well) as server:
         assert run(program, f"http://127.0.0.1:{server.port}/") == "child 200 parent 200\n"
     assert (server.connections, len(server.requests)) == (2, 3)
-
-
-IDS = """
-import os
-from changehook.models import DeliveryIds, utcnow
-
-make, now = DeliveryIds(), utcnow()
-make(now)
-reading, writing = os.pipe()
-child = os.fork()
-if not child:
-    os.write(writing, " ".join(make(now) for _ in range(20)).encode())
-    os._exit(0)
-os.waitpid(child, 0)
-theirs = set(os.read(reading, 10_000).decode().split())
-print(len(theirs), len(theirs & {make(now) for _ in range(300)}))
-"""
-
-
-@needs_fork
-def test_a_child_takes_no_id_from_the_stock_of_its_parent() -> None:
-    """Each asks the system anew."""
-    assert run(IDS) == "20 0\n"

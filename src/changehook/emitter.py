@@ -34,7 +34,7 @@ from changehook.interfaces import (
     WebhookSource,
 )
 from changehook.listeners import tell
-from changehook.models import Change, DeliveryIds, new_delivery_id, utcnow
+from changehook.models import Change, new_delivery_id, utcnow
 from changehook.network import NetworkPolicy
 from changehook.payload import freeze
 from changehook.retries import GONE, RetryPolicy
@@ -116,7 +116,7 @@ class Emitter:
         self._listeners = functions("listeners", listeners)
         self._providers = functions("context_providers", context_providers)
         self._clock = clock
-        self._new_id = DeliveryIds() if new_id is new_delivery_id else new_id
+        self._new_id = new_id
         self._select = self.webhooks.select
         self._retry = RetryPolicy() if retry is None else retry
         settings = given(network=network, proxy=proxy, resolver=resolver)

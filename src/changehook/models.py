@@ -13,18 +13,12 @@ import attrs
 from changehook.checks import moment_problem
 from changehook.encoding import has_fields
 from changehook.errors import SHOWN_NAME, ConfigurationError, Fault, pointer_to
-from changehook.forks import after_fork_in_child
 
 __all__ = [
     "Change",
-    "DeliveryIds",
     "new_delivery_id",
     "utcnow",
 ]
-
-
-RANDOM_BYTES = 10
-STOCK = 256
 
 
 def utcnow() -> datetime.datetime:
@@ -35,34 +29,7 @@ def utcnow() -> datetime.datetime:
 def new_delivery_id(now: datetime.datetime) -> str:
     """Return a fresh delivery id: ``msg_``, the milliseconds of ``now``, and 80 random bits, in
     hex."""
-    return _id(now, os.urandom(RANDOM_BYTES).hex())
-
-
-class DeliveryIds:
-    """Makes fresh delivery ids as ``new_delivery_id`` does, and asks for random bytes in stock: a
-    call of the system for each id slows down all that comes after it."""
-
-    def __init__(self) -> None:
-        self._forked()
-        after_fork_in_child(self._forked)
-
-    def _forked(self) -> None:
-        self._stock: list[str] = []
-
-    def __call__(self, now: datetime.datetime) -> str:
-        """Return a fresh delivery id. Called from many threads."""
-        try:
-            return _id(now, self._stock.pop())
-        except IndexError:
-            digits = os.urandom(RANDOM_BYTES * STOCK).hex()
-            size = 2 * RANDOM_BYTES
-            first, *rest = (digits[at : at + size] for at in range(0, len(digits), size))
-            self._stock.extend(rest)
-            return _id(now, first)
-
-
-def _id(now: datetime.datetime, random: str) -> str:
-    return f"msg_{int(now.timestamp() * 1000):012x}{random}"
+    return f"msg_{int(now.timestamp() * 1000):012x}{os.urandom(10).hex()}"
 
 
 def _moment(value: object) -> datetime.datetime | None:
