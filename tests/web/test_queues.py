@@ -519,7 +519,9 @@ def test_a_large_change_is_not_judged_again():
     client = operator_of(emitter)
     assert "not judged here" in client.get(f"/delivery?id={delivery.id}").text
     trial = {"name": "orders", "delivery": delivery.id, "action": "try"}
-    assert "not judged here" in client.submit("/try", trial).text
+    text = client.submit("/try", trial).text
+    assert "Not judged: a past change" in text
+    assert "It does not fire" not in text
 
 
 def test_a_payload_that_is_no_change_is_not_judged():

@@ -290,6 +290,15 @@ def test_a_secret_among_the_facts_of_a_change_is_hidden(name: str) -> None:
     assert S not in shown(sender, kept(sender, payload=payload(**{name: S})))
 
 
+@pytest.mark.parametrize("name", ["username", "request_id"])
+@pytest.mark.parametrize("place", range(180, 310, 5))
+def test_a_secret_that_is_cut_off_among_the_facts_is_hidden(name: str, place: int) -> None:
+    key = f"{S}-{S}-{S}"
+    sender = emitter(hook(additional_headers={"X-Api-Key": key}))
+    text = "y" * place + key
+    assert S not in shown(sender, kept(sender, payload=payload(**{name: text})))
+
+
 def test_a_secret_is_hidden_also_when_the_request_cannot_be_made() -> None:
     sender = emitter(hook(additional_headers={"X-Token": "{{ data.token }}"}))
     text = payload(data={"token": S, "large": "x" * 1_100_000})

@@ -119,7 +119,9 @@ def act(page: Page) -> Answer:
         page.note(f"delivery {delivery_id} was discarded")
         return redirect(link("deliveries", done="discard"))
     if action not in ("retry", "rerender"):
-        raise RefusedRequestError(http.HTTPStatus.BAD_REQUEST, "action: unknown.")
+        raise RefusedRequestError(
+            http.HTTPStatus.BAD_REQUEST, "action: unknown; one of retry, rerender, discard."
+        )
     page.queue.retry(delivery_id, rerender=action == "rerender")
     page.note(f"delivery {delivery_id} was retried")
     return redirect(link("delivery", id=delivery_id, done=action))
@@ -202,8 +204,8 @@ def _or_empty(snapshot: Any, other: Any) -> Any:
 
 def _linked(value: Any, hidden: list[str]) -> str:
     """Return a text to look for; empty when there is none, or it may not stand in a link."""
-    text = "" if value is None else str(value)[:LONGEST_TEXT]
-    return text if without(text, hidden) == text else ""
+    text = "" if value is None else str(value)
+    return text[:LONGEST_TEXT] if without(text, hidden) == text else ""
 
 
 def _attempts(page: Page, delivery: Delivery) -> list[tuple[Attempt, dict[str, str], float]]:
@@ -236,7 +238,7 @@ def _sent(
     if last is not None and delivery.body is not None:
         return _recorded(page, last, without(delivery.body, hidden)), ""
     if webhook is None:
-        return None, "The webhook is gone, and no request was recorded."
+        return None, "The webhook is not defined here, and no request was recorded."
     try:
         request = page.emitter.preview(webhook, delivery).request
     except AttemptError as error:

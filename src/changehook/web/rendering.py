@@ -58,9 +58,11 @@ def _as_json(context: jinja2.runtime.Context, value: Any) -> str:
     return shortened(text, SHOWN_VALUE)[0]
 
 
-def _brief(text: object) -> str:
+@jinja2.pass_context
+def _brief(context: jinja2.runtime.Context, value: object) -> str:
     """Return a text that is shown in one line, cut if it is long."""
-    return shortened(str(text), SHOWN_VALUE)[0]
+    text = without(str(value), context.get("hidden", ()))  # a cut could leave a part of a secret
+    return shortened(text, SHOWN_VALUE)[0]
 
 
 def _utc(moment: datetime.datetime) -> str:
@@ -96,12 +98,9 @@ def lasting(seconds: float) -> str:
     whole = max(0, int(seconds))
     for index, (size, unit) in enumerate(UNITS):
         if whole >= size:
-            rest, (less, name) = whole % size, (*UNITS, (1, "s"))[index + 1]
-            return (
-                f"{whole // size} {unit} {rest // less} {name}"
-                if rest // less
-                else (f"{whole // size} {unit}")
-            )
+            less, name = (*UNITS, (1, "s"))[index + 1]
+            rest = whole % size // less
+            return f"{whole // size} {unit}" + (f" {rest} {name}" if rest else "")
     return f"{whole} s"
 
 

@@ -53,13 +53,14 @@ class Trial:
 
     Args:
         what: the change, in words.
-        explanation: whether the webhook fires for it, and why not.
+        explanation: whether the webhook fires for it, and why not; None for a change so large that
+            it is not judged here.
         sent: the request that it would send.
         problem: why there is none.
     """
 
     what: str
-    explanation: WebhookExplanation
+    explanation: WebhookExplanation | None
     sent: Sent | None = None
     problem: str = ""
 
@@ -94,7 +95,9 @@ def switch(page: Page) -> Answer:
     elif action == "enable":
         page.emitter.enable(name)
     else:
-        raise RefusedRequestError(http.HTTPStatus.BAD_REQUEST, "action: unknown.")
+        raise RefusedRequestError(
+            http.HTTPStatus.BAD_REQUEST, "action: unknown; one of enable, disable."
+        )
     page.note(f"webhook {name}: {action}")
     return redirect(link("webhook", name=name, done=action))
 
@@ -259,10 +262,11 @@ def _tried(
     return Trial(what=what, explanation=explanation, sent=sent)
 
 
-def _explained(page: Page, webhook: Webhook, change: Change, size: int) -> WebhookExplanation:
+def _explained(
+    page: Page, webhook: Webhook, change: Change, size: int
+) -> WebhookExplanation | None:
     if size > LONGEST_JUDGED:
-        reason = "the change is so large that it is not judged here"
-        return WebhookExplanation(webhook=webhook.name, fires=False, reason=reason)
+        return None
     heard = page.emitter.webhooks.select(change.event, change.model)
     listens = any(each.name == webhook.name for each in heard)
     return explain(webhook, change, listens, page.emitter.disabled().get(webhook.name))
