@@ -26,13 +26,24 @@ from changehook.testing.deliveries import make_delivery, until
 LIMIT = 60.0
 LONG = 50.0
 APPLICATION = """
+import signal
+import threading
+
 from changehook import Emitter, InMemoryQueue, NetworkPolicy, Queue, ThreadPoolQueue, Webhook
 from changehook.stores.sqlite import SQLiteStore
 
-def make():
+def make(listeners=()):
     hook = Webhook(name="log", object_types=["*"], events=["*"], url={url!r})
     queue = ThreadPoolQueue(SQLiteStore({path!r}))
-    return Emitter(webhooks=[hook], queue=queue, network=NetworkPolicy.internal())
+    network = NetworkPolicy.internal()
+    return Emitter(webhooks=[hook], queue=queue, network=network, listeners=listeners)
+
+def stopping():
+    return make([lambda _: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)])
+
+def reloading():
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    return make()
 
 def fails():
     raise ValueError("a secret")
@@ -333,6 +344,33 @@ def test_it_works_for_an_emitter_until_empty(
     store.add([waiting()])
     assert start("--emitter", "shop.hooks:make", "--until-empty").done()[0] == 0
     assert len(receiver.requests) == 1
+
+
+@pytest.mark.usefixtures("application")
+def test_no_signal_is_missed(start: Start, store: SQLiteStore) -> None:
+    """A signal stops it though it does not interrupt the call that waits.
+
+    As when it comes right before that call: here another thread gets it.
+    """
+    store.add([waiting()])
+    code, out, _ = start("--emitter", "shop.hooks:stopping").done()
+    assert code == 0
+    assert out.endswith("stopped; deliveries left: 0\n")
+
+
+@pytest.mark.usefixtures("application")
+def test_signals_of_the_application_do_not_stop_it(
+    start: Start, store: SQLiteStore, receiver: Receiver
+) -> None:
+    """It goes on after a signal for which the application has a handler."""
+    worker = start("--emitter", "shop.hooks:reloading")
+    assert worker.line().startswith("working on")
+    for number in range(3):
+        worker.signal(signal.SIGHUP)
+        store.add([waiting()])
+        assert until(lambda number=number: len(receiver.requests) == number + 1)
+    worker.signal(signal.SIGTERM)
+    assert worker.done()[0] == 0
 
 
 @pytest.mark.usefixtures("application")

@@ -150,31 +150,35 @@ def _unfinished(queue: InspectableQueue) -> int | None:
 class _Signals:
     """Waits for SIGTERM or SIGINT; the second one ends the process.
 
-    The handler only writes to a pipe: a lock or an event may be held by the code that it
-    interrupts.
+    Python runs a handler between two steps of its own: a signal that comes between the last of
+    them and the system call that waits would be seen only when the call returns. So the
+    interpreter is told to write the signal's number to a pipe at once (``signal.set_wakeup_fd``).
     """
 
     def __enter__(self) -> _Signals:
         self._reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
         self._came = False
+        self._woken = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         self._before = {each: signal.signal(each, self._handle) for each in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for each, before in self._before.items():
             signal.signal(each, before)
+        signal.set_wakeup_fd(self._woken)
         os.close(self._reading)
         os.close(self._writing)
 
     def wait(self, timeout: float | None) -> bool:
         """Return whether a signal came, at most ``timeout`` seconds from now."""
-        return bool(select.select([self._reading], [], [], timeout)[0])
+        ready = select.select([self._reading], [], [], timeout)[0]
+        return bool(ready) and any(each in SIGNALS for each in os.read(self._reading, 64))
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._came:
             os._exit(128 + number)
         self._came = True
-        os.write(self._writing, b"!")
 
 
 def _built(options: argparse.Namespace) -> tuple[Emitter, str]:
