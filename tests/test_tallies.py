@@ -32,7 +32,7 @@ def change(**data: object) -> Change:
 def test_verdicts_are_counted_and_fetched_once() -> None:
     """Three kinds, with the last reason; what was fetched is not counted again."""
     tallies = Tallies(timer=lambda: 5.0)
-    tallies.count_matched([ACTIVE])
+    tallies.count_matched(ACTIVE)
     tallies.count_missed(ACTIVE, change(status="planned"), False)
     tallies.count_missed(ACTIVE, change(), None)
     [found] = tallies.fetch()
@@ -75,7 +75,7 @@ def test_no_count_is_lost_among_threads() -> None:
 
     def count() -> None:
         for _ in range(2000):
-            tallies.count_matched([ACTIVE])
+            tallies.count_matched(ACTIVE)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:

@@ -168,7 +168,9 @@ class Delivery:
     def __attrs_post_init__(self) -> None:
         if not (
             self.id.__class__ is str
-            and _ID(self.id)
+            and self.id.isidentifier()
+            and self.id.isascii()
+            and len(self.id) <= 200
             and self.webhook.__class__ is self.event.__class__ is self.model.__class__ is str
             and self.payload.__class__ is str
             and self.webhook

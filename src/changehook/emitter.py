@@ -182,13 +182,14 @@ class Emitter:
         change = captured(
             event, model, data, prechange, postchange, username, request_id, timestamp or now
         )
-        wanted = [hook for hook in webhooks if self._wants(hook, change)]
-        if not wanted:
-            return []
-        self._tallies.count_matched(wanted)
-        payload = freeze(change, self._providers)
-        deliveries = [self._delivery(webhook, change, payload, now) for webhook in wanted]
-        self._put(deliveries)
+        payload = ""
+        deliveries = []
+        for webhook in webhooks:
+            if self._wants(webhook, change):
+                payload = payload or freeze(change, self._providers)
+                deliveries.append(self._delivery(webhook, change, payload, now))
+        if deliveries:
+            self._put(deliveries)
         return deliveries
 
     def explain(
@@ -378,12 +379,12 @@ class Emitter:
 
     def _wants(self, webhook: Webhook, change: Change) -> bool:
         conditions = webhook.compiled_conditions
-        if conditions is None:
+        verdict = True if conditions is None else conditions.verdict(change)
+        if verdict:
+            self._tallies.count_matched(webhook)
             return True
-        verdict = conditions.verdict(change)
-        if not verdict:
-            self._tallies.count_missed(webhook, change, verdict)
-        return bool(verdict)
+        self._tallies.count_missed(webhook, change, verdict)
+        return False
 
     def _terms(self, name: str) -> Terms:
         """Return whose workers a webhook uses and for how long; never raises."""

@@ -21,6 +21,9 @@ __all__ = [
 ]
 
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
 def utcnow() -> datetime.datetime:
     """Return the present moment as an aware UTC datetime: the default clock."""
     return datetime.datetime.now(datetime.UTC)
@@ -29,12 +32,14 @@ def utcnow() -> datetime.datetime:
 def new_delivery_id(now: datetime.datetime) -> str:
     """Return a fresh delivery id: ``msg_``, the milliseconds of ``now``, and 80 random bits, in
     hex."""
-    return f"msg_{int(now.timestamp() * 1000):012x}{os.urandom(10).hex()}"
+    since = now - _EPOCH
+    milliseconds = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    return f"msg_{milliseconds:012x}{os.urandom(10).hex()}"
 
 
 def _moment(value: object) -> datetime.datetime | None:
-    if value is None:
-        return None
+    if value is None or (value.__class__ is datetime.datetime and value.tzinfo is datetime.UTC):
+        return value
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(value)
@@ -53,6 +58,8 @@ _NUMBERS = uuid.UUID | int
 
 
 def _text_id(value: object) -> object:
+    if value is None or value.__class__ is str:
+        return value
     try:
         return str(value) if isinstance(value, _NUMBERS) else value
     except ValueError:  # an integer of too many digits

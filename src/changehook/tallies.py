@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -48,12 +48,11 @@ class Tallies:
         self._counted: dict[str, _Counted] = {}
         self._explained: dict[str, float] = {}
 
-    def count_matched(self, webhooks: Iterable[Webhook]) -> None:
-        """Count that these webhooks want a change."""
+    def count_matched(self, webhook: Webhook) -> None:
+        """Count that a webhook wants a change."""
         with self._lock:
-            for webhook in webhooks:
-                counted = self._counted.get(webhook.name) or self._of(webhook)
-                counted.matched += 1
+            counted = self._counted.get(webhook.name) or self._of(webhook)
+            counted.matched += 1
 
     def count_missed(self, webhook: Webhook, change: Change, verdict: bool | None) -> None:
         """Count that a webhook does not want a change; None when its conditions could not say."""
