@@ -50,13 +50,19 @@ class Poster:
     failure_ttl: int
     clock: Callable[[], datetime.datetime]
 
-    def post(self, deliveries: Sequence[Delivery]) -> None:
+    def transaction(self) -> Any:
+        """Return a pipeline that is one transaction; in a ``with`` it gives its connection back."""
+        pipe = self.registries.connection.pipeline()
+        pipe.multi()  # RQ does so with its first job, when it is too late if others came before
+        return pipe
+
+    def post(self, deliveries: Sequence[Delivery], pipe: Any = None) -> None:
         """Put jobs for deliveries into RQ in one transaction; what is due now travels together."""
         if not deliveries:
             return
+        pipe = self.transaction() if pipe is None else pipe
         now = self.clock()
         due = [each for each in deliveries if each.due_at <= now]
-        pipe = self._transaction()
         for start in range(0, len(due), self.batch):
             self._add(due[start : start + self.batch], pipe)
         for each in deliveries:
@@ -66,7 +72,7 @@ class Poster:
 
     def post_alone(self, deliveries: Sequence[Delivery]) -> None:
         """Put each delivery that has no job of its own into one, in one transaction."""
-        pipe = self._transaction()
+        pipe = self.transaction()
         for each in self.registries.without_job(deliveries):
             self._add([each], pipe)
         pipe.execute()
@@ -110,15 +116,10 @@ class Poster:
 
     def post_instead(self, job: Job, delivery: Delivery) -> None:
         """Put a delivery into a new job in place of its old one, in one transaction."""
-        pipe = self._transaction()
+        pipe = self.transaction()
         self.registries.forget(job, pipe)
         self._add([delivery], pipe)
         pipe.execute()
-
-    def _transaction(self) -> Any:
-        pipe = self.registries.connection.pipeline()
-        pipe.multi()  # RQ does so with its first job, when it is too late if others came before
-        return pipe
 
     def _add(self, deliveries: Sequence[Delivery], pipe: Any) -> None:
         first = deliveries[0]

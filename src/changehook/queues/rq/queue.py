@@ -196,10 +196,10 @@ class RQQueue(InspectableQueue):
         """
         if self._closed:
             raise QueueClosedError("the queue is closed")
-        with self._translated():
-            fresh = self._hasty.registries.fresh(deliveries)
+        with self._translated(), self._hasty.transaction() as pipe:
+            fresh = self._hasty.registries.fresh(deliveries, pipe)
             self._keeper.add(deliveries)
-            self._hasty.post(fresh)
+            self._hasty.post(fresh, pipe)
         self._look_after()
 
     def close(self, timeout: float = 10.0) -> int:

@@ -37,13 +37,19 @@ class Registries:
         """Return the key under which stands in which job of several a delivery travels."""
         return f"changehook:{self.queue.name}:batched:{delivery_id}"
 
-    def fresh(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    def fresh(self, deliveries: Sequence[Delivery], pipe: Any) -> list[Delivery]:
         """Return the deliveries that no job carries yet, each once; in one round trip, or two when
-        some are said to travel with others: their job may have been deleted with RQ's tools."""
-        if len(deliveries) == 1:  # the usual case, without what a pipeline costs
+        some are said to travel with others: their job may have been deleted with RQ's tools.
+
+        Args:
+            deliveries: one or more.
+            pipe: a pipeline, whose connection asks for one alone: to take another from the pool
+                takes a third of the time of asking.
+        """
+        if len(deliveries) == 1:
             first = deliveries[0].id
             keys = Job.key_for(jobs.job_id_of(first)), self.index_key(first)
-            if not self.connection.exists(*keys):
+            if not pipe.immediate_execute_command("EXISTS", *keys):
                 return list(deliveries)
         found = {each.id: each for each in deliveries}
         pipe = self.connection.pipeline(transaction=False)
