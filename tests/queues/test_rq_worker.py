@@ -1,9 +1,11 @@
 """The worker of RQ that makes its attempts in its own process, run within this one."""
 
+import gc
 import logging
 import multiprocessing
 import os
 import signal
+import socket
 
 import pytest
 import redis
@@ -267,6 +269,19 @@ def test_a_scheduler_ends_after_its_worker(scheduler, connection, monkeypatch):
     monkeypatch.setattr(multiprocessing, "parent_process", Dead)
     scheduler.work()
     assert connection.get(scheduler.get_locking_key("hooks")) is None
+
+
+def test_a_scheduler_closes_what_it_inherits_in_silence(scheduler, monkeypatch):
+    """The connections of its worker, for which Python may warn of unclosed sockets."""
+    monkeypatch.setattr(multiprocessing, "parent_process", Dead)
+    gc.disable()
+    try:
+        inherited: list[object] = [socket.socket()]
+        inherited.append(inherited)
+        del inherited
+        scheduler.work()
+    finally:
+        gc.enable()
 
 
 def test_a_signal_waits_while_a_scheduler_is_forked(scheduler, monkeypatch):

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import traceback
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -59,7 +60,9 @@ class Scheduler(RQScheduler):
         # As long as anybody holds the socket of a worker that was killed while it waited for a job,
         # Redis gives the next job to it.
         self._inherited.reset()
-        gc.collect()  # they refer to themselves, so this is what closes them
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()  # they refer to themselves, so this is what closes them
         super().work()  # type: ignore[no-untyped-call] # RQ leaves it untyped
 
     def heartbeat(self) -> None:
