@@ -176,6 +176,14 @@ def test_a_moment_of_the_hosts_own_is_kept():
         emitter.emit_change("created", "site", {}, timestamp=datetime.datetime(2020, 1, 1))
 
 
+def test_a_clock_without_a_time_zone_is_refused():
+    """In words, also when the host gives the moment of the change itself."""
+    emitter = build(hook(), clock=datetime.datetime.now)
+    for timestamp in (None, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)):
+        with pytest.raises(ConfigurationError, match="time zone"):
+            emitter.emit_change("created", "site", {}, timestamp=timestamp)
+
+
 def test_context_providers_add_an_eighth_key(caplog):
     """One that fails, or gives what cannot be encoded, is logged and left out."""
 

@@ -166,3 +166,13 @@ def test_ids_are_unique_and_sort_by_time():
     assert len({new_delivery_id(NOW) for _ in range(1000)}) == 1000
     assert "." not in ids[0]
     assert utcnow().tzinfo is datetime.UTC
+
+
+@pytest.mark.parametrize("hours", [-11, 0, 5.5])
+def test_ids_hold_the_milliseconds_in_utc(hours):
+    """Also when the moment is that of another time zone."""
+    zone = datetime.timezone(datetime.timedelta(hours=hours))
+    moment = NOW.replace(microsecond=234_999)
+    start = f"msg_{int(NOW.timestamp()) * 1000 + 234:012x}"
+    assert new_delivery_id(moment).startswith(start)
+    assert new_delivery_id(moment.astimezone(zone)).startswith(start)

@@ -32,6 +32,8 @@ def utcnow() -> datetime.datetime:
 def new_delivery_id(now: datetime.datetime) -> str:
     """Return a fresh delivery id: ``msg_``, the milliseconds of ``now``, and 80 random bits, in
     hex."""
+    if now.tzinfo is not datetime.UTC:
+        now = now.astimezone(datetime.UTC)
     since = now - _EPOCH
     milliseconds = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
     return f"msg_{milliseconds:012x}{os.urandom(10).hex()}"

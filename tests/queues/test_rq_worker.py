@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import weakref
 
 import pytest
 import redis
@@ -278,8 +279,10 @@ def test_a_scheduler_closes_what_it_inherits_in_silence(scheduler, monkeypatch):
     try:
         inherited: list[object] = [socket.socket()]
         inherited.append(inherited)
+        left = weakref.ref(inherited[0])
         del inherited
         scheduler.work()
+        assert left() is None  # a warning of it would have been an error
     finally:
         gc.enable()
 
